@@ -1,0 +1,56 @@
+#include "support.h"
+
+#include <unistd.h>
+
+enum { MAX_FOLDERS = 64 };
+static char *folders[MAX_FOLDERS];
+static int folder_count;
+
+void test_expect_failure(int got, const loam_error *error, int wanted, const char *const *words, const char *call)
+{
+    if (got != wanted)
+        fail_msg("%s: gave %s, wanted %s (message: %s)", call, loam_status_name(got), loam_status_name(wanted),
+                 got == LOAM_OK ? "none" : error->message);
+    if (error->code != wanted)
+        fail_msg("%s: error->code is %s, wanted %s", call, loam_status_name(error->code), loam_status_name(wanted));
+    for (; *words; words++)
+        if (!strstr(error->message, *words))
+            fail_msg("%s: message lacks \"%s\": %s", call, *words, error->message);
+}
+
+static void remove_folders(void)
+{
+    for (int i = 0; i < folder_count; i++) {
+        lm_remove_tree(folders[i], NULL);
+        free(folders[i]);
+    }
+}
+
+const char *test_folder(void)
+{
+    char path[] = "/tmp/loam-test-XXXXXX";
+    assert_true(folder_count < MAX_FOLDERS);
+    assert_non_null(mkdtemp(path));
+    if (folder_count == 0)
+        atexit(remove_folders);
+    folders[folder_count] = strdup(path);
+    return folders[folder_count++];
+}
+
+const char *test_path(const char *folder, const char *name)
+{
+    static char paths[16][1024];
+    static int next;
+    char *path = paths[next++ % 16];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+const char *test_shared(const char *name)
+{
+    if (!lm_is_directory(LOAM_SHARED_DATA)) {
+        printf("SKIP: shared data: %s is not there\n", LOAM_SHARED_DATA);
+        skip();
+    }
+    return test_path(LOAM_SHARED_DATA, name);
+}
