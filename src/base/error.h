@@ -12,10 +12,10 @@
 #include "../../include/loam.h"
 
 #if defined(__GNUC__)
-#define LM_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define LM_PRINTF(text, first) __attribute__((format(printf, text, first)))
 #define LM_UNUSED __attribute__((unused))
 #else
-#define LM_PRINTF(format, first)
+#define LM_PRINTF(text, first)
 #define LM_UNUSED
 #endif
 

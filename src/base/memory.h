@@ -25,7 +25,7 @@ void *lm_alloc(size_t count, size_t size, loam_error *error);           /* zeroe
 void *lm_resize(void *old, size_t count, size_t size, loam_error *error);/* old stays valid on failure */
 char *lm_copy_string(const char *text, size_t length, loam_error *error);/* with a 0 behind it */
 void lm_free(void *pointer);
-/* Tests only: the n-th allocation from now fails, and all after it, until called with -1. */
+/* Tests only: the n-th allocation from now (1 is the next) fails, and all after it, until called with -1. */
 void lm_memory_fail_after(int64_t n);
 /* Number of lm_alloc/lm_resize calls so far in this process: a test asserts that a training step makes none. */
 int64_t lm_memory_calls(void);
@@ -58,9 +58,7 @@ int lm_ids_append(struct lm_ids *ids, const int32_t *data, size_t count, loam_er
 int lm_ids_push(struct lm_ids *ids, int32_t id, loam_error *error);
 void lm_ids_free(struct lm_ids *ids);
 
-/* A list of places in one block that is not there yet. Places start at multiples of LM_ALIGN.
- * Begin and end of life are counted in `moments`; two places whose lives do not overlap may share bytes where
- * the layout was closed with lm_layout_pack. */
+/* A list of places in one block that is not there yet. Places start at multiples of LM_ALIGN. */
 struct lm_place {
     const char *name;      /* not owned: a literal or something that outlives the layout */
     void **where;          /* set by lm_layout_bind; may be NULL */
@@ -70,7 +68,7 @@ struct lm_layout {
     struct lm_place *places;
     size_t count, capacity;
     size_t size;           /* bytes of the whole block so far */
-    bool failed;           /* an addition ran out of memory or overflowed: lm_layout_bind and _check say so */
+    bool failed;           /* an addition ran out of memory or overflowed: _check says so, _bind does nothing */
 };
 void lm_layout_add(struct lm_layout *layout, void **where, const char *name, size_t bytes);
 /* The same without rounding the start up: follows the place before it byte for byte (q, k, v as one matrix). */
