@@ -176,7 +176,7 @@ void lm_json_value(struct lm_json_writer *writer, const struct lm_value *value)
         lm_json_bool(writer, value->truth);
         return;
     case LM_NUMBER:
-        put_word(writer, value->text[0] == '.' || value->text[1] == '.' ? "null" : value->text);
+        put_word(writer, strpbrk(value->text, "iInN") ? "null" : value->text);    /* YAML's .inf and .nan */
         return;
     case LM_STRING:
         lm_json_string(writer, value->text, value->length);
