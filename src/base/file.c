@@ -222,6 +222,44 @@ int lm_file_write(struct lm_file_writer *writer, const void *data, size_t length
     return writer->first.code == LOAM_OK ? LOAM_OK : report(writer, error);
 }
 
+int lm_file_write_at(struct lm_file_writer *writer, int64_t offset, const void *data, size_t length, loam_error *error)
+{
+    const char *bytes = data;
+    while (length > 0 && writer->first.code == LOAM_OK) {
+        const size_t most = (size_t)1 << 30;
+        ssize_t done = pwrite(writer->file, bytes, length < most ? length : most, offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0) {
+            lm_fail_errno(&writer->first, errno, "%s: writing %zu bytes at byte %lld failed", writer->path, length,
+                          (long long)offset);
+            break;
+        }
+        bytes += done;
+        offset += done;
+        length -= (size_t)done;
+    }
+    return writer->first.code == LOAM_OK ? LOAM_OK : report(writer, error);
+}
+
+int lm_file_allocate(struct lm_file_writer *writer, int64_t size, loam_error *error)
+{
+    if (writer->first.code != LOAM_OK)
+        return report(writer, error);
+    if (size <= 0 || !writer->temporary)
+        return LOAM_OK;
+    int failed;
+    do
+        failed = fallocate(writer->file, 0, 0, size);
+    while (failed && errno == EINTR);
+    if (failed && (errno == EOPNOTSUPP || errno == ENOSYS))
+        failed = ftruncate(writer->file, size);
+    if (!failed)
+        return LOAM_OK;
+    lm_fail_errno(&writer->first, errno, "%s: there is no room for %lld bytes", writer->path, (long long)size);
+    return report(writer, error);
+}
+
 static void finish_writing(struct lm_file_writer *writer)
 {
     write_out(writer, writer->buffer, writer->held);

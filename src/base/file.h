@@ -28,6 +28,10 @@ int lm_file_read(const char *path, size_t limit, struct lm_bytes *bytes, loam_er
 struct lm_file_writer;
 int lm_file_create(const char *path, struct lm_file_writer **writer, loam_error *error);
 int lm_file_write(struct lm_file_writer *writer, const void *data, size_t length, loam_error *error);
+/* The same at an offset in bytes; lm_file_write goes on where it was. Regular files only. */
+int lm_file_write_at(struct lm_file_writer *writer, int64_t offset, const void *data, size_t length, loam_error *error);
+/* Takes the room for `size` bytes in all now, so that a full disk shows before anything is written: LOAM_ENOSPACE. */
+int lm_file_allocate(struct lm_file_writer *writer, int64_t size, loam_error *error);
 int lm_file_commit(struct lm_file_writer *writer, loam_error *error);
 void lm_file_abandon(struct lm_file_writer *writer);
 /* The three in one. */

@@ -209,10 +209,11 @@ static int run(struct reader *reader, size_t length, struct arena *arena)
 }
 
 /* Takes `bytes` over. */
-static int parse(struct lm_bytes *bytes, const char *name, struct lm_document **document, loam_error *error)
+static int parse(struct lm_bytes *bytes, const char *name, int64_t line, struct lm_document **document,
+                 loam_error *error)
 {
     struct reader reader = {0};
-    int code = lm_tree_begin(&reader.tree, name, bytes, error);
+    int code = lm_tree_begin(&reader.tree, name, line, bytes, error);
     struct arena arena = {0};
     if (code == LOAM_OK) {
         size_t length;
@@ -235,9 +236,15 @@ static int parse(struct lm_bytes *bytes, const char *name, struct lm_document **
 
 int lm_json_parse(const char *text, size_t length, const char *name, struct lm_document **document, loam_error *error)
 {
+    return lm_json_parse_line(text, length, name, 1, document, error);
+}
+
+int lm_json_parse_line(const char *text, size_t length, const char *name, int64_t line, struct lm_document **document,
+                       loam_error *error)
+{
     struct lm_bytes bytes = {0};
     int code = lm_bytes_append(&bytes, text, length, error);
-    return code == LOAM_OK ? parse(&bytes, name, document, error) : code;
+    return code == LOAM_OK ? parse(&bytes, name, line, document, error) : code;
 }
 
 int lm_json_read(const char *path, struct lm_document **document, loam_error *error)
@@ -245,7 +252,7 @@ int lm_json_read(const char *path, struct lm_document **document, loam_error *er
     struct lm_bytes bytes = {0};
     int code = lm_file_read(path, LM_TREE_INPUT, &bytes, error);
     if (code == LOAM_OK)
-        return parse(&bytes, path, document, error);
+        return parse(&bytes, path, 1, document, error);
     lm_bytes_free(&bytes);
     return code;
 }

@@ -31,6 +31,9 @@ struct lm_value {
 struct lm_document;
 /* `name` is what messages call the input. */
 int lm_json_parse(const char *text, size_t length, const char *name, struct lm_document **document, loam_error *error);
+/* The same for a line of a larger text, e.g. of JSONL: places in messages are NAME:`line`:COLUMN. */
+int lm_json_parse_line(const char *text, size_t length, const char *name, int64_t line, struct lm_document **document,
+                       loam_error *error);
 int lm_json_read(const char *path, struct lm_document **document, loam_error *error);
 int lm_yaml_parse(const char *text, size_t length, const char *name, struct lm_document **document, loam_error *error);
 int lm_yaml_read(const char *path, struct lm_document **document, loam_error *error);

@@ -15,6 +15,7 @@ struct block {
 
 struct lm_document {
     char *name;
+    int64_t first_line;       /* its number */
     struct lm_bytes input;    /* kept for lines and columns; JSON strings point into it */
     struct block *blocks;
     struct lm_value root;
@@ -39,7 +40,7 @@ static void *take(struct lm_document *document, size_t bytes, size_t align, loam
     return block->bytes + start;
 }
 
-int lm_tree_begin(struct lm_tree *tree, const char *name, struct lm_bytes *text, loam_error *error)
+int lm_tree_begin(struct lm_tree *tree, const char *name, int64_t line, struct lm_bytes *text, loam_error *error)
 {
     *tree = (struct lm_tree){.error = error};
     tree->document = lm_alloc(1, sizeof *tree->document, error);
@@ -48,6 +49,7 @@ int lm_tree_begin(struct lm_tree *tree, const char *name, struct lm_bytes *text,
         return LOAM_ENOMEM;
     }
     tree->document->input = *text;
+    tree->document->first_line = line;
     *text = (struct lm_bytes){0};
     tree->document->name = lm_copy_string(name, strlen(name), error);
     if (!tree->document->name)
@@ -215,12 +217,12 @@ const struct lm_value *lm_document_root(const struct lm_document *document)
     return &document->root;
 }
 
-/* "NAME:LINE:COLUMN", both counted from 1, columns in characters. */
+/* "NAME:LINE:COLUMN", columns from 1 and in characters. */
 static void place_text(const struct lm_document *document, int64_t position, char *out, size_t room)
 {
     const char *text = document->input.data;
     size_t end = (size_t)position < document->input.length ? (size_t)position : document->input.length;
-    int64_t line = 1, column = 1;
+    int64_t line = document->first_line, column = 1;
     for (size_t i = 0; i < end; i++) {
         if (text[i] == '\n') {
             line++;

@@ -1,7 +1,7 @@
 /* Inside base only: how json.c and yaml.c build a document.
  *
  *     struct lm_tree tree;
- *     lm_tree_begin(&tree, name, &text, error);              // takes the text over
+ *     lm_tree_begin(&tree, name, 1, &text, error);           // takes the text over
  *     lm_tree_open(&tree, position);                          // [ or {
  *     lm_tree_leaf(&tree, &value) ...                         // keys are leaves too
  *     lm_tree_close(&tree, LM_ARRAY);                         // ] or }
@@ -25,8 +25,8 @@ struct lm_tree {
     int depth;
 };
 
-/* `text` is moved into the document (and emptied), also on failure. */
-int lm_tree_begin(struct lm_tree *tree, const char *name, struct lm_bytes *text, loam_error *error);
+/* `text` is moved into the document (and emptied), also on failure. `line`: the number of its first line. */
+int lm_tree_begin(struct lm_tree *tree, const char *name, int64_t line, struct lm_bytes *text, loam_error *error);
 int lm_tree_leaf(struct lm_tree *tree, const struct lm_value *value);
 int lm_tree_open(struct lm_tree *tree, int64_t position);
 int lm_tree_close(struct lm_tree *tree, enum lm_value_kind kind);

@@ -242,7 +242,7 @@ static int parse(struct lm_bytes *bytes, const char *name, struct lm_document **
         lm_bytes_free(bytes);
         return LOAM_ENOMEM;
     }
-    int code = lm_tree_begin(&reader->tree, name, bytes, error);
+    int code = lm_tree_begin(&reader->tree, name, 1, bytes, error);
     if (code == LOAM_OK)
         code = read_text(reader);
     if (code == LOAM_OK)
