@@ -12,8 +12,8 @@
  * fp32 on the CPU; weights are fp32 or bf16. "set" overwrites, "add" adds to what is there.
  *
  * Operations cannot fail on valid arguments; what a device meets while running (a library's error, a driver's) sticks
- * and shows at lm_device_check. None allocates after it has once run with the same shapes (lm_device_reserve gives the scratch
- * memory). A device belongs to one thread; it uses `threads` threads of its own. The same device, arguments and
+ * and shows at lm_device_check. None allocates after it has once run with the same shapes (lm_device_give_scratch gives the
+ * memory in advance). A device belongs to one thread; it uses `threads` threads of its own. The same device, arguments and
  * thread count give the same bits.
  *
  * compute/reference/ is the plain scalar version of every operation: it explains the fast one and judges it.
@@ -51,7 +51,8 @@ struct lm_matrix {
 };
 
 /* c[m,n] = op(a)·op(b) (+ bias[n]) (+ c where `add`). op transposes as stored where asked: a is [m,k], or [k,m] with
- * transpose_a; b is [k,n], or [n,k] with transpose_b (a Linear layer's weight). c is F32, or BF16 (rounded once, at the end).
+ * transpose_a; b is [k,n], or [n,k] with transpose_b (a Linear layer's weight). Any stride may be
+ * wider than its rows (q, k and v side by side), and what lies between is left alone. c is F32, or BF16 (rounded once, at the end).
  * m = 1 to 16 with a bf16 or fp32 transposed b is the decoding path and runs at the speed of memory. */
 struct lm_matmul {
     int64_t m, n, k;
@@ -99,7 +100,7 @@ struct lm_ops {
     /* out[r] = table[ids[r]] (+ positions_table[positions[r]] where not NULL); tables [V,C], [P,C] F32 or BF16 */
     void (*embed)(struct lm_device *, int64_t rows, int64_t width, const int32_t *ids, struct lm_matrix table,
                   const int32_t *positions, struct lm_matrix positions_table, float *out);
-    /* dtable[ids[r]] += dout[r]; dpositions likewise where not NULL. The same bits for any number of threads. */
+    /* dtable[ids[r]] += dout[r]; dpositions likewise; each where not NULL. The same bits for any number of threads. */
     void (*embed_backward)(struct lm_device *, int64_t rows, int64_t width, const int32_t *ids, const float *dout,
                            float *dtable, int64_t vocabulary, const int32_t *positions, float *dpositions,
                            int64_t position_count);
@@ -108,12 +109,13 @@ struct lm_ops {
      * .data NULL means 1 and 0. */
     void (*layer_norm)(struct lm_device *, int64_t rows, int64_t width, float eps, const float *x, struct lm_matrix weight,
                        struct lm_matrix bias, float *y, float *mean, float *rstd);
-    /* dx: add where `add`, else set. dweight, dbias: add. */
+    /* dx: add where `add`, else set; then dx == dy is allowed. dweight, dbias: add; NULL: not wanted. */
     void (*layer_norm_backward)(struct lm_device *, int64_t rows, int64_t width, const float *x, struct lm_matrix weight,
                                 const float *mean, const float *rstd, const float *dy, float *dx, bool add,
                                 float *dweight, float *dbias);
     /* y = x * rstd * weight with rstd = 1/sqrt(mean(x^2) + eps), for `groups` of `width` elements in each row of `stride`
-     * elements (whole rows: groups 1; the norms on q and k: one group a head). x == y is allowed (in place). rstd [rows,groups]. */
+     * elements (whole rows: groups 1; the norms on q and k: one group a head). x == y is allowed (in place). rstd [rows,groups]
+     * is set (may be NULL when no backward follows). Backward: dx, dweight as above. */
     void (*rms_norm)(struct lm_device *, int64_t rows, int64_t groups, int64_t width, float eps, const float *x,
                      int64_t x_stride, struct lm_matrix weight, float *y, int64_t y_stride, float *rstd);
     void (*rms_norm_backward)(struct lm_device *, int64_t rows, int64_t groups, int64_t width, const float *x,
@@ -132,7 +134,8 @@ struct lm_ops {
     void (*attention_backward)(struct lm_device *, const struct lm_attention *);
     size_t (*attention_scratch)(struct lm_device *, const struct lm_attention *, bool backward);
 
-    /* y = act(x). gate_up is [rows, 2F]: silu(gate)*up with gate the first F columns. Backward of gelu: dx = act'(x)*dy. Backward of
+    /* y = act(x). gate_up is [rows, 2F]: silu(gate)*up with gate the first F columns. Backward of gelu:
+     * dx = act'(x)*dy; dx == dy and dx == x are allowed. Backward of
      * swiglu: sets d_gate_up; may run in place (d_gate_up == gate_up). */
     void (*gelu)(struct lm_device *, int64_t count, bool tanh_form, const float *x, float *y);
     void (*gelu_backward)(struct lm_device *, int64_t count, bool tanh_form, const float *x, const float *dy, float *dx);
@@ -145,6 +148,7 @@ struct lm_ops {
     void (*fill)(struct lm_device *, int64_t count, float value, float *y);
     /* dbias[c] += sum over rows of dy[r,c] */
     void (*bias_backward)(struct lm_device *, int64_t rows, int64_t width, const float *dy, int64_t stride, float *dbias);
+    /* The types of lm_convert; F32 to F32 is a copy. */
     void (*convert)(struct lm_device *, int64_t count, enum lm_dtype from, const void *x, enum lm_dtype to, void *y);
 
     /* For each row with target >= 0: loss[r] = log(sum exp(logits)) - logits[target], and logits[r] becomes
