@@ -85,7 +85,7 @@ static int on_null(void *user)
 
 static int on_bool(void *user, int truth)
 {
-    return leaf(user, (struct lm_value){.kind = LM_BOOL, .truth = truth != 0, .position = token_start(user)});
+    return leaf(user, (struct lm_value){.kind = LM_TRUTH, .truth = truth != 0, .position = token_start(user)});
 }
 
 static int on_number(void *user, const char *text, size_t length)

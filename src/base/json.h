@@ -16,11 +16,11 @@
 
 #include "memory.h"
 
-enum lm_value_kind { LM_NULL, LM_BOOL, LM_NUMBER, LM_STRING, LM_ARRAY, LM_OBJECT };
+enum lm_value_kind { LM_NULL, LM_TRUTH, LM_NUMBER, LM_STRING, LM_ARRAY, LM_OBJECT };
 
 struct lm_value {
     enum lm_value_kind kind;
-    bool truth;                     /* LM_BOOL */
+    bool truth;                     /* LM_TRUTH */
     const char *text;               /* LM_STRING: UTF-8, may hold 0 bytes; LM_NUMBER: its digits. 0 behind it */
     size_t length;                  /* bytes of text; number of items or members */
     const struct lm_value *items;   /* LM_ARRAY: items; LM_OBJECT: the members' values */

@@ -172,7 +172,7 @@ void lm_json_value(struct lm_json_writer *writer, const struct lm_value *value)
     case LM_NULL:
         lm_json_null(writer);
         return;
-    case LM_BOOL:
+    case LM_TRUTH:
         lm_json_bool(writer, value->truth);
         return;
     case LM_NUMBER:

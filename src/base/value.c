@@ -29,7 +29,7 @@ static const char *describe(const struct lm_value *value, char *out, size_t room
     switch (value->kind) {
     case LM_NULL:
         return "null";
-    case LM_BOOL:
+    case LM_TRUTH:
         return value->truth ? "true" : "false";
     case LM_NUMBER:
         snprintf(out, room, "%.*s", length, value->text);
@@ -92,7 +92,7 @@ int lm_value_double(const struct lm_document *document, const struct lm_value *v
 
 int lm_value_bool(const struct lm_document *document, const struct lm_value *value, bool *result, loam_error *error)
 {
-    if (!value || value->kind != LM_BOOL)
+    if (!value || value->kind != LM_TRUTH)
         return fail_kind(document, value, "true or false", error);
     *result = value->truth;
     return LOAM_OK;

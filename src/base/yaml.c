@@ -103,7 +103,7 @@ static int resolve(struct reader *reader, struct lm_value *value)
     if (is_one_of(text, nulls) && strlen(text) == value->length) {
         *value = (struct lm_value){.kind = LM_NULL, .position = value->position};
     } else if (is_one_of(text, trues) || is_one_of(text, falses)) {
-        *value = (struct lm_value){.kind = LM_BOOL, .truth = is_one_of(text, trues), .position = value->position};
+        *value = (struct lm_value){.kind = LM_TRUTH, .truth = is_one_of(text, trues), .position = value->position};
     } else if (is_one_of(text, specials)) {
         value->kind = LM_NUMBER;
     } else if (is_decimal(text) || other_base(text, decimal)) {
