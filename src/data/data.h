@@ -1,7 +1,18 @@
 /* The face of data/: corpora and conversations, chat templates, and their way into batches.
  *
- * Conversations are read from files into memory one by one, rendered by a template into ids with a mask, and packed into
- * batches. One object, one thread.
+ *     const struct lm_template *chatml;
+ *     if (lm_template_find("chatml", NULL, &chatml, error)) return error->code;
+ *     struct lm_source source = {"conversations.jsonl", 1};
+ *     struct lm_samples_options options = {.kind = LM_SAMPLES_CHAT, .sources = &source, .source_count = 1, .tokenizer = t,
+ *                                          .chat_template = chatml, .length = 1024, .batch = 4, .pack = true, .shuffle = true};
+ *     struct lm_samples *samples;
+ *     if (lm_samples_open(&options, &samples, error)) return error->code;
+ *     struct lm_place_in_data place = {0};
+ *     lm_samples_next(samples, &place, &batch, error);     // batch: arrays of 4 × 1024 that the caller owns
+ *     lm_samples_close(samples);
+ *
+ * Conversations are read from files into memory, rendered by a template into ids with a mask, and packed into rows. One
+ * object, one thread; reading and rendering use several inside.
  */
 #ifndef LOAM_DATA_H
 #define LOAM_DATA_H
@@ -9,11 +20,13 @@
 #include "tokenizer/tokenizer.h"
 
 enum lm_role { LM_SYSTEM, LM_USER, LM_ASSISTANT };
+const char *lm_role_name(enum lm_role role);    /* "system", "user", "assistant" */
 struct lm_message {
     enum lm_role role;
     char *content;              /* UTF-8 */
     size_t length;
 };
+/* Starts as {0}. */
 struct lm_conversation {
     struct lm_message *messages;
     size_t count, capacity;
@@ -21,33 +34,50 @@ struct lm_conversation {
 };
 int lm_conversation_add(struct lm_conversation *conversation, enum lm_role role, const char *content, size_t length,
                         loam_error *error);
+bool lm_conversation_answered(const struct lm_conversation *conversation);    /* the assistant says something in it */
+/* Appends {"messages":[…]} and a line's end. */
+int lm_conversation_write(const struct lm_conversation *conversation, struct lm_bytes *out, loam_error *error);
 void lm_conversation_free(struct lm_conversation *conversation);
 
-/* Reads a file of conversations, form told by content: {"messages":[…]}, ShareGPT {"conversations":[{"from","value"}]}, Alpaca
- * {"instruction","input","output"}, guanaco {"text":"### Human: …"}; JSONL or one JSON array. */
+/* Files of conversations, in four forms that are told by their keys, object by object: {"messages":[{"role","content"}]},
+ * ShareGPT {"conversations":[{"from","value"}]}, Alpaca {"instruction","input","output"} and guanaco
+ * {"text":"### Human: …### Assistant: …"}; JSONL (empty lines are skipped) or one JSON array. Whatever is wrong anywhere in the
+ * file is LOAM_EFORMAT with file, line and column, and nothing is appended. Conversations are given as they stand: a last turn
+ * without an answer and conversations without any are the caller's to judge. */
 struct lm_conversations {
     struct lm_conversation *items;
     size_t count, capacity;
 };
 int lm_conversations_read(const char *path, struct lm_conversations *conversations, loam_error *error);   /* appends */
+int lm_conversations_parse(const char *text, size_t length, const char *name, struct lm_conversations *conversations,
+                           loam_error *error);
+/* Moves the conversation into the list (it is {0} afterwards); on failure it stays the caller's. */
+int lm_conversations_push(struct lm_conversations *conversations, struct lm_conversation *conversation, loam_error *error);
 void lm_conversations_free(struct lm_conversations *conversations);
 
-/* Rendering. One function gives the text, the ids and which of them are trained on (the assistant's words and its end of turn). */
+/* Rendering. One function gives the text, the ids and which of them are trained on: the assistant's words and its end of turn. */
 struct lm_template;
-struct lm_rendered {
+struct lm_rendered {            /* starts as {0}; may be rendered into again */
     struct lm_bytes text;
     struct lm_ids ids;
     struct lm_bytes trained;    /* one byte (0 or 1) an id */
 };
-/* By name: "llama2", "llama3", "chatml", "plain"; NULL: the one stored with the model in DIRECTORY (tokenizer_config.json). */
+/* By name: "llama2", "llama3", "chatml", "plain"; NULL: the one stored with the model in DIRECTORY (chat_template.jinja, or
+ * chat_template in tokenizer_config.json), recognised by its source. None there: LOAM_ENOTFOUND; not one of ours:
+ * LOAM_EUNSUPPORTED. Templates are constants: nothing to free. */
 int lm_template_find(const char *name, const char *directory, const struct lm_template **chosen, loam_error *error);
+const struct lm_template *lm_template_at(size_t index);    /* all of them, then NULL */
+const struct lm_template *lm_template_recognise(const char *jinja, size_t length);   /* NULL: none of ours */
 const char *lm_template_name(const struct lm_template *chosen);
 const char *lm_template_jinja(const struct lm_template *chosen);
-/* Tokens it needs and the tokenizer lacks: LOAM_EMISMATCH naming them, or added where `add`. */
+/* Sets chat_template in DIRECTORY/tokenizer_config.json (made if absent); the file's other keys stay. */
+int lm_template_store(const struct lm_template *chosen, const char *directory, loam_error *error);
+/* Tokens it needs and the tokenizer lacks: LOAM_EMISMATCH naming them, or added where `add`. `added` may be NULL. */
 int lm_template_fit(const struct lm_template *chosen, struct lm_tokenizer *tokenizer, bool add, size_t *added, loam_error *error);
-/* The id that ends an assistant's turn. */
+/* The id that ends an assistant's turn, or -1 where the tokenizer lacks it. */
 int32_t lm_template_end_of_turn(const struct lm_template *chosen, const struct lm_tokenizer *tokenizer);
-/* `prompt`: end with what makes the assistant begin. Special tokens written inside messages are text. */
+/* `prompt`: end with what makes the assistant begin. Special tokens written inside messages are text. What was in `rendered` is
+ * replaced. */
 int lm_template_render(const struct lm_template *chosen, const struct lm_tokenizer *tokenizer,
                        const struct lm_conversation *conversation, bool prompt, struct lm_rendered *rendered, loam_error *error);
 void lm_rendered_free(struct lm_rendered *rendered);
@@ -58,40 +88,64 @@ struct lm_batch {
     int32_t *ids;               /* [B,T] */
     int32_t *targets;           /* [B,T] */
     int32_t *positions;         /* [B,T]: from 0 in every packed sample */
-    int32_t *segment_start;     /* [B,T]: index in the row where the position's sample begins */
+    int32_t *segment_start;     /* [B,T]: index in the row where the position's sample begins; padding: its own index */
     int64_t tokens, trained;    /* positions that hold a token; targets >= 0 */
 };
 
-/* What the batches come from: samples of ids with targets, shuffled anew every epoch by (seed, epoch). */
+/* What the batches come from.
+ *
+ * Text: the files of one weight follow each other, each closed by the end-of-sequence token, and are cut into windows of T
+ * positions. Chat: a sample a conversation, up to its last trained token. A file named *.ids has one sequence of ids a line, each
+ * a sample as it stands, and needs no tokenizer. A sample of n ids takes n-1 positions: the last id is only a target. What is longer
+ * than T positions is cut there. Conversations without a trained token (or none before the cut) are left out. Both are counted in the
+ * summary and noted to the observer.
+ *
+ * Samples stand in rows of T positions, one a row or, where `pack` is set, as many as fit (first fit). Rows are made once, when opened;
+ * an epoch is a new order of them by (seed, epoch), the same for every B. With weights, each source's rows are drawn round(weight ×
+ * rows) times an epoch: every row the whole number of times, and the rest by lot. */
 struct lm_samples;
 enum lm_samples_kind { LM_SAMPLES_TEXT, LM_SAMPLES_CHAT };
 struct lm_source {
     const char *path;
-    double weight;              /* how often its samples are drawn compared with the others; 1 as a rule */
+    double weight;              /* how often its samples are drawn compared with the others, 1e-6 to 1e6; 1 as a rule */
 };
 struct lm_samples_options {
     enum lm_samples_kind kind;
     const struct lm_source *sources;
     size_t source_count;
-    const struct lm_tokenizer *tokenizer;
-    const struct lm_template *chat_template;
+    const struct lm_tokenizer *tokenizer;       /* may be NULL where every source is *.ids; must outlive lm_samples_open only */
+    const struct lm_template *chat_template;    /* for LM_SAMPLES_CHAT */
     int64_t length;             /* T */
     int64_t batch;              /* B */
+    int32_t vocabulary;         /* ids must be below it; 0: the tokenizer's size, or any id where there is none */
     bool train_on_all;          /* loss on everything, not only the assistant's words */
     bool pack, shuffle;
     uint64_t seed;
+    int threads;                /* 0: lm_processors(); the result does not depend on it */
     const loam_observer *observer;
 };
 int lm_samples_open(const struct lm_samples_options *options, struct lm_samples **samples, loam_error *error);
 void lm_samples_close(struct lm_samples *samples);
-int64_t lm_samples_batches(const struct lm_samples *samples);     /* batches an epoch */
+int64_t lm_samples_batches(const struct lm_samples *samples);     /* batches an epoch; the last may have empty rows */
 /* The place in the data: an epoch (from 0) and a batch in it. Everything a resumed run needs. */
 struct lm_place_in_data {
     int64_t epoch, batch;
 };
 /* Fills a batch whose arrays the caller owns ([B,T] as opened) with batch place->batch of epoch place->epoch, and moves place on.
- * Allocates nothing but at the beginning of an epoch. */
+ * Allocates nothing. A place behind the last batch: LOAM_EUSAGE. */
 int lm_samples_next(struct lm_samples *samples, struct lm_place_in_data *place, struct lm_batch *batch, loam_error *error);
+/* 64 bits that differ when samples, rows or their order differ: to tell whether a resumed run sees the same. */
 uint64_t lm_samples_fingerprint(const struct lm_samples *samples);
+
+struct lm_samples_summary {     /* every sample counted once, whatever the weights */
+    int64_t samples, rows;
+    int64_t tokens, trained;    /* positions; targets */
+    int64_t trained_bytes;      /* of the targets' text, special tokens counted as none: for bits per byte */
+    int64_t longest;            /* positions of the longest sample before cutting */
+    int64_t cut, cut_tokens;    /* samples cut, and what they lost */
+    int64_t unanswered;         /* conversations (or lines of one id) left out: nothing in them to train on */
+    int64_t out_of_reach;       /* left out: all that is trained on lies behind the cut */
+};
+void lm_samples_summarise(const struct lm_samples *samples, struct lm_samples_summary *summary);
 
 #endif
