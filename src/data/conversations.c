@@ -92,7 +92,7 @@ static int read_turns(struct reading *reading, const struct lm_value *turns, con
     if (turns->kind != LM_ARRAY || !turns->length)
         return complain(reading, turns, "a list of at least one turn");
     for (size_t i = 0; i < turns->length; i++) {
-        enum lm_role role;
+        enum lm_role role = LM_USER;
         int code = read_role(reading, &turns->items[i], role_key, &role);
         if (!code)
             code = add_content(reading, &turns->items[i], content_key, role);

@@ -1,6 +1,8 @@
 /* From files to samples: text, conversations, ids. */
 #include "samples.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 struct reader {

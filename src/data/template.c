@@ -5,6 +5,7 @@
  * description, as Qwen has it without its default system prompt; plain: for models whose vocabulary has no chat tokens. */
 #include "data.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Stands in a description for the tokenizer's own end-of-sequence token. */
