@@ -27,7 +27,7 @@ static void assert_refused(const char *yaml, const char *word)
 static void test_core_schema(void **state)
 {
     (void)state;
-    assert_means("[~, null, Null, NULL, nULL, , ]", "[null, null, null, null, \"nULL\"]");
+    assert_means("[~, null, Null, NULL, nULL, {a: , b: }]", "[null, null, null, null, \"nULL\", {\"a\": null, \"b\": null}]");
     assert_means("[true, True, TRUE, false, yes, no, on, tRue]",
                  "[true, true, true, false, \"yes\", \"no\", \"on\", \"tRue\"]");
     assert_means("[0, -12, +7, 0o17, 0x1F, 007, 0x, 0o8, 1_000, 12:30]",
