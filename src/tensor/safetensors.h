@@ -13,7 +13,7 @@ enum { LM_SAFETENSORS_LIMIT = 100000000 };    /* bytes of header, as the referen
 
 /* One tensor as its header entry states it; names and dimensions are offsets, because both lists still grow. */
 struct lm_entry {
-    size_t name, name_length;       /* in text */
+    size_t name;                    /* in text */
     size_t dims;                    /* in dims */
     int rank;
     enum lm_dtype dtype;
@@ -42,7 +42,13 @@ void lm_header_free(struct lm_header *header);
 /* Makes room for one more item of `size` bytes in a list that doubles. */
 int lm_list_reserve(void **list, size_t *capacity, size_t count, size_t size, loam_error *error);
 
-/* A writer that becomes LIST's file; see lm_tensors_create. Shards are told apart from single files by nothing but their name. */
-int lm_tensors_commit_all(struct lm_tensors_writer **writers, size_t count, loam_error *error);
+/* The JSON header that the reference writer gives for these tensors, padded to a multiple of 8, behind its 8 bytes of size;
+ * `offsets` gets where each tensor of `list` begins in the data, `total` the bytes of data. */
+int lm_header_write(const struct lm_tensor *list, size_t count, const char *const *metadata, const char *path,
+                    struct lm_bytes *out, uint64_t *offsets, uint64_t *total, loam_error *error);
+
+/* Bytes of a tensor's data from its type and shape. Overflow, half bytes, a negative dimension: LOAM_EFORMAT. */
+int lm_tensor_measure(const char *path, const char *name, enum lm_dtype dtype, int rank, const int64_t *shape,
+                      uint64_t *count, uint64_t *bytes, loam_error *error);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "tensor/safetensors.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MOST_LEVELS = 128 };    /* of what is skipped; the reference reader stops there too */
@@ -24,13 +25,14 @@ static int64_t place(const struct scan *scan)
 /* A complaint about the character at the present place. */
 static int wanted(const struct scan *scan, const char *what)
 {
-    char found[16] = "the header's end";
-    if (scan->at < scan->end)
-        snprintf(found, sizeof found, (unsigned char)*scan->at < 128 ? "'%c'" : "a byte %02x",
-                 (unsigned char)*scan->at);
+    char found[24] = "the header's end";
+    if (scan->at < scan->end && *scan->at > 0)
+        snprintf(found, sizeof found, "'%c'", *scan->at);
+    else if (scan->at < scan->end)
+        snprintf(found, sizeof found, "a byte %02x", (unsigned char)*scan->at);
     return lm_fail_at(scan->error, LOAM_EFORMAT, place(scan), "%s: header: byte %lld: found %s, wanted %s; the file is damaged, "
                       "fetch or write it again", scan->header->path, (long long)place(scan),
-                      scan->at < scan->end ? found : "the header's end", what);
+                      found, what);
 }
 
 static void skip_blanks(struct scan *scan)
@@ -120,7 +122,7 @@ static int take_string(struct scan *scan, struct lm_bytes *out, const char *what
 }
 
 /* A string kept in the header's text, with a 0 behind it. */
-static int take_text(struct scan *scan, size_t *offset, size_t *length, const char *what)
+static int take_text(struct scan *scan, size_t *offset, const char *what)
 {
     struct lm_bytes *text = &scan->header->text;
     size_t from = text->length;
@@ -130,8 +132,6 @@ static int take_text(struct scan *scan, size_t *offset, size_t *length, const ch
     if ((code = lm_bytes_append(text, "", 1, scan->error)))
         return code;
     *offset = from;
-    if (length)
-        *length = text->length - from - 1;
     return LOAM_OK;
 }
 
@@ -324,12 +324,12 @@ static int take_metadata(struct scan *scan)
         return LOAM_OK;
     do {
         struct lm_pair pair = {.position = place(scan)};
-        int code = take_text(scan, &pair.key, NULL, "a metadata key");
+        int code = take_text(scan, &pair.key, "a metadata key");
         if (code)
             return code;
         if (!take(scan, ':'))
             return wanted(scan, "':'");
-        if ((code = take_text(scan, &pair.value, NULL, "a string as metadata")))
+        if ((code = take_text(scan, &pair.value, "a string as metadata")))
             return code;
         if ((code = lm_list_reserve((void **)&header->metadata, &header->pair_capacity, header->pair_count,
                                     sizeof *header->metadata, scan->error)))
@@ -343,7 +343,7 @@ static int take_member(struct scan *scan, bool *metadata_seen)
 {
     struct lm_header *header = scan->header;
     struct lm_entry entry = {.position = place(scan)};
-    int code = take_text(scan, &entry.name, &entry.name_length, "a tensor's name in quotes");
+    int code = take_text(scan, &entry.name, "a tensor's name in quotes");
     if (code)
         return code;
     if (!take(scan, ':'))
