@@ -94,7 +94,7 @@ static int open_shards(const char *directory, const char *path, const struct lm_
 {
     const struct lm_value *map = lm_value_find(lm_document_root(index), "weight_map");
     const char **names = NULL;
-    size_t count;
+    size_t count = 0;
     int code = shard_names(index, map, &names, &count, error);
     if (!code)
         code = lm_tensors_new(count, result, error);
@@ -149,7 +149,7 @@ int lm_tensors_open_directory(const char *directory, struct lm_tensors **result,
 /* --- Saving --- */
 
 struct shard {
-    char name[40], *path;           /* path: with the directory */
+    char name[64], *path;           /* path: with the directory */
     size_t first, count;            /* tensors of the list */
     uint64_t bytes;
     struct lm_tensors_writer *writer;
