@@ -85,7 +85,12 @@ bool lm_run_settings_knows(const char *key);
 int lm_run_settings_text(const struct lm_run_settings *settings, const char *key, struct lm_bytes *text, loam_error *error);
 /* The keys in the order of run.yaml, NULL at the end. */
 const char *const *lm_run_settings_keys(void);
-/* From a recipe or run.yaml onto what is there. A file of the other command is refused. */
+/* From a run.yaml alone: it says of which command it is. The caller frees, also on failure. */
+int lm_run_settings_open(struct lm_run_settings *settings, const char *path, loam_error *error);
+/* A copy of its own. */
+int lm_run_settings_copy(const struct lm_run_settings *from, struct lm_run_settings *to, loam_error *error);
+/* From a recipe or run.yaml onto what is there. A file of the other command is refused. On failure what stands before
+ * the fault has been set. */
 int lm_run_settings_read(struct lm_run_settings *settings, const char *path, loam_error *error);
 /* The whole as YAML (appended). */
 int lm_run_settings_write(const struct lm_run_settings *settings, struct lm_bytes *yaml, loam_error *error);
@@ -156,12 +161,13 @@ int lm_run(const struct lm_run_settings *settings, const char *directory, bool r
 struct lm_evaluation {
     double loss;                     /* nats a trained token */
     double perplexity;               /* exp(loss) */
-    double bits_per_byte;            /* loss of all / ln 2 / bytes the trained tokens stand for; NaN without a tokenizer */
-    int64_t tokens, bytes;
+    double bits_per_byte;            /* loss of all / ln 2 / bytes the trained tokens stand for; NaN where those are unknown */
+    int64_t tokens;                  /* trained ones: what the loss is a mean of */
+    int64_t bytes;                   /* 0: unknown, for files of ids */
 };
-/* Over one epoch of `samples`, opened with this batch and length, without keeping logits. `tokenizer` may be NULL. */
+/* Over one epoch of `samples`, opened with this batch and length, without keeping logits. LOAM_ENUMERIC where the loss is
+ * not finite, LOAM_ECANCELLED where the observer says so. */
 int lm_evaluate(struct lm_model *model, struct lm_samples *samples, int64_t batch, int64_t length,
-                const struct lm_tokenizer *tokenizer, const loam_observer *observer, struct lm_evaluation *evaluation,
-                loam_error *error);
+                const loam_observer *observer, struct lm_evaluation *evaluation, loam_error *error);
 
 #endif

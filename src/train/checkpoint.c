@@ -1,0 +1,282 @@
+/* Checkpoints: made under a temporary name, brought to the disk, renamed. Old ones go when the new one is safe. */
+#include "run.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAME_ROOM = 112, SMALL_FILES = 1 << 20 };
+
+char *lm_checkpoint_path(const char *checkpoints, int64_t step, loam_error *error)
+{
+    char name[40];
+    snprintf(name, sizeof name, "step-%" PRId64, step);
+    return lm_path_join(checkpoints, name, error);
+}
+
+/* What a run keeps besides the weights: first and second moments, and masters of bf16 weights. */
+struct part {
+    const char *prefix;
+    float *data;
+};
+
+static size_t parts_of(const struct lm_run *run, struct part parts[3])
+{
+    parts[0] = (struct part){"m.", run->memory.m};
+    parts[1] = (struct part){"v.", run->memory.v};
+    parts[2] = (struct part){"master.", run->memory.masters};
+    return run->memory.masters ? 3 : 2;
+}
+
+static int put_parts(const struct lm_run *run, struct lm_tensors_writer *writer, loam_error *error)
+{
+    struct part parts[3];
+    const size_t part_count = parts_of(run, parts);
+    size_t count;
+    const struct lm_parameter *table = lm_model_parameters(run->model, &count);
+    for (size_t p = 0; p < part_count; p++)
+        for (size_t i = 0; i < count; i++) {
+            int code = lm_tensors_put(writer, p * count + i, 0, parts[p].data + table[i].offset,
+                                      (size_t)table[i].count * sizeof(float), error);
+            if (code != LOAM_OK)
+                return code;
+        }
+    return LOAM_OK;
+}
+
+static int write_parts(const struct lm_run *run, const char *path, struct lm_tensor *list, char (*names)[NAME_ROOM],
+                       loam_error *error)
+{
+    struct part parts[3];
+    const size_t part_count = parts_of(run, parts);
+    size_t count;
+    const struct lm_parameter *table = lm_model_parameters(run->model, &count);
+    for (size_t p = 0; p < part_count; p++)
+        for (size_t i = 0; i < count; i++) {
+            const size_t at = p * count + i;
+            snprintf(names[at], NAME_ROOM, "%s%s", parts[p].prefix, table[i].name);
+            list[at] = (struct lm_tensor){.name = names[at], .dtype = LM_F32, .rank = table[i].rank, .shape = table[i].shape,
+                                          .count = (uint64_t)table[i].count,
+                                          .bytes = (uint64_t)table[i].count * sizeof(float)};
+        }
+    struct lm_tensors_writer *writer;
+    int code = lm_tensors_create(path, list, part_count * count, NULL, &writer, error);
+    if (code != LOAM_OK)
+        return code;
+    code = put_parts(run, writer, error);
+    if (code == LOAM_OK)
+        return lm_tensors_finish(writer, error);
+    lm_tensors_abandon(writer);
+    return code;
+}
+
+static int write_training_state(const struct lm_run *run, const char *folder, loam_error *error)
+{
+    size_t count;
+    lm_model_parameters(run->model, &count);
+    struct lm_tensor *list = lm_alloc(3 * count, sizeof *list, error);
+    char (*names)[NAME_ROOM] = list ? lm_alloc(3 * count, sizeof *names, error) : NULL;
+    char *path = names ? lm_path_join(folder, "training_state.safetensors", error) : NULL;
+    int code = path ? write_parts(run, path, list, names, error) : LOAM_ENOMEM;
+    lm_free(path);
+    lm_free(names);
+    lm_free(list);
+    return code;
+}
+
+static void hex(struct lm_json_writer *writer, const char *key, uint64_t value)
+{
+    char text[20];
+    snprintf(text, sizeof text, "%016" PRIx64, value);
+    lm_json_key(writer, key);
+    lm_json_text(writer, text);
+}
+
+static void integer(struct lm_json_writer *writer, const char *key, int64_t value)
+{
+    lm_json_key(writer, key);
+    lm_json_int(writer, value);
+}
+
+static void number(struct lm_json_writer *writer, const char *key, double value)
+{
+    lm_json_key(writer, key);
+    lm_json_double(writer, value);
+}
+
+static void write_progress(struct lm_json_writer *writer, const struct lm_run *run)
+{
+    const struct lm_run_state *state = &run->state;
+    integer(writer, "format", 1);
+    lm_json_key(writer, "loam");
+    lm_json_text(writer, loam_version());
+    lm_json_key(writer, "device");
+    lm_json_text(writer, lm_device_name(run->device));
+    integer(writer, "step", state->step);
+    integer(writer, "epoch", state->place.epoch);
+    integer(writer, "batch", state->place.batch);
+    number(writer, "loss", state->loss);
+    number(writer, "eval_loss", state->eval_loss);
+    number(writer, "best_loss", state->best_loss);
+    integer(writer, "best_step", state->best_step);
+    integer(writer, "worse", state->worse);
+    lm_json_key(writer, "stopped_early");
+    lm_json_bool(writer, state->stopped_early);
+    hex(writer, "tokenizer", state->tokenizer);
+    hex(writer, "base_tokenizer", state->base_tokenizer);
+    hex(writer, "data", state->data);
+    hex(writer, "eval_data", state->eval_data);
+}
+
+static int write_file_entry(struct lm_json_writer *writer, const char *folder, const char *name, loam_error *error)
+{
+    uint64_t hash;
+    int64_t bytes;
+    char *path = lm_path_join(folder, name, error);
+    int code = path ? lm_file_hash(path, &hash, &bytes, error) : LOAM_ENOMEM;
+    lm_free(path);
+    if (code != LOAM_OK)
+        return code;
+    lm_json_key(writer, name);
+    lm_json_begin_object(writer);
+    integer(writer, "bytes", bytes);
+    hex(writer, "xxh3", hash);
+    lm_json_end_object(writer);
+    return LOAM_OK;
+}
+
+static int compose_state(const struct lm_run *run, const char *folder, struct lm_bytes *text, loam_error *error)
+{
+    char **names;
+    size_t count;
+    int code = lm_list_directory(folder, &names, &count, error);
+    if (code != LOAM_OK)
+        return code;
+    struct lm_json_writer writer = lm_json_writer(text, 2);
+    lm_json_begin_object(&writer);
+    write_progress(&writer, run);
+    lm_json_key(&writer, "files");
+    lm_json_begin_object(&writer);
+    for (size_t i = 0; code == LOAM_OK && i < count; i++)
+        code = write_file_entry(&writer, folder, names[i], error);
+    lm_json_end_object(&writer);
+    lm_json_end_object(&writer);
+    lm_free_strings(names, count);
+    return code == LOAM_OK ? lm_json_writer_finish(&writer, error) : code;
+}
+
+static int write_state(const struct lm_run *run, const char *folder, loam_error *error)
+{
+    struct lm_bytes text = {0};
+    char *path = NULL;
+    int code = compose_state(run, folder, &text, error);
+    if (code == LOAM_OK)
+        code = lm_state_seal(&text, error);
+    if (code == LOAM_OK && !(path = lm_path_join(folder, "state.json", error)))
+        code = LOAM_ENOMEM;
+    if (code == LOAM_OK)
+        code = lm_file_replace(path, text.data, text.length, error);
+    lm_free(path);
+    lm_bytes_free(&text);
+    return code;
+}
+
+static int fill(const struct lm_run *run, const char *folder, loam_error *error)
+{
+    int code = lm_make_directories(folder, error);
+    if (code == LOAM_OK)
+        code = lm_kit_copy(run, folder, error);
+    if (code == LOAM_OK)
+        code = lm_model_save(run->model, folder, run->settings.dtype, 0, error);
+    if (code == LOAM_OK)
+        code = write_training_state(run, folder, error);
+    if (code == LOAM_OK)
+        code = write_state(run, folder, error);
+    return code == LOAM_OK ? lm_sync_directory(folder, error) : code;
+}
+
+/* Without state.json a folder is no checkpoint: it goes first, so that a half-removed one is never taken for whole. */
+static int discard(const char *folder, loam_error *error)
+{
+    char *marker = lm_path_join(folder, "state.json", error);
+    if (!marker)
+        return LOAM_ENOMEM;
+    int code = remove(marker) == 0 || errno == ENOENT ? LOAM_OK : lm_fail_errno(error, errno, "%s", marker);
+    lm_free(marker);
+    return code == LOAM_OK ? lm_remove_tree(folder, error) : code;
+}
+
+static int check_room(const struct lm_run *run, loam_error *error)
+{
+    const struct lm_run_memory *memory = &run->memory;
+    const size_t n = memory->parameters;
+    const size_t weight = run->settings.dtype == LM_F32 ? 4 : 2;
+    const int64_t needed = (int64_t)(n * (weight + (memory->masters ? 12 : 8)) + SMALL_FILES);
+    int64_t space;
+    int code = lm_free_space(run->checkpoints, &space, error);
+    if (code != LOAM_OK || space >= needed)
+        return code;
+    char need[32], have[32];
+    lm_format_size(needed, need);
+    lm_format_size(space, have);
+    return lm_fail(error, LOAM_ENOSPACE, "%s: a checkpoint takes %s and the disk has %s left; earlier checkpoints are whole: "
+                   "make room, then go on with --resume", run->checkpoints, need, have);
+}
+
+/* Keeps the newest ones and the best. */
+static void prune(struct lm_run *run)
+{
+    int64_t *steps;
+    size_t count;
+    loam_error error = {0};
+    if (lm_checkpoint_list(run->checkpoints, &steps, &count, &error) != LOAM_OK) {
+        lm_run_note(run, "old checkpoints could not be looked at: %s", error.message);
+        return;
+    }
+    for (size_t i = 0; i + (size_t)run->settings.keep < count; i++) {
+        if (steps[i] == run->state.best_step || steps[i] == run->state.step)
+            continue;
+        char *path = lm_checkpoint_path(run->checkpoints, steps[i], &error);
+        if (!path || discard(path, &error) != LOAM_OK)
+            lm_run_note(run, "an old checkpoint stays: %s", error.message);
+        lm_free(path);
+    }
+    lm_free(steps);
+}
+
+static int put_in_place(const char *checkpoints, const char *made, const char *path, loam_error *error)
+{
+    int code = lm_is_directory(path) ? discard(path, error) : LOAM_OK;
+    if (code != LOAM_OK)
+        return code;
+    if (rename(made, path) != 0)
+        return lm_fail_errno(error, errno, "%s: cannot be renamed to %s", made, path);
+    return lm_sync_directory(checkpoints, error);
+}
+
+int lm_checkpoint_save(struct lm_run *run, loam_error *error)
+{
+    int code = lm_make_directories(run->checkpoints, error);
+    if (code == LOAM_OK)
+        code = check_room(run, error);
+    if (code == LOAM_OK)
+        code = lm_run_log_sync(&run->log, error);
+    if (code != LOAM_OK)
+        return code;
+    char *made = lm_path_join(run->checkpoints, ".partial", error);
+    char *path = made ? lm_checkpoint_path(run->checkpoints, run->state.step, error) : NULL;
+    code = path ? lm_remove_tree(made, error) : LOAM_ENOMEM;
+    if (code == LOAM_OK)
+        code = fill(run, made, error);
+    if (code == LOAM_OK)
+        code = put_in_place(run->checkpoints, made, path, error);
+    if (code == LOAM_OK)
+        prune(run);
+    else if (made)
+        lm_remove_tree(made, NULL);
+    lm_free(made);
+    lm_free(path);
+    return code;
+}

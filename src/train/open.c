@@ -1,0 +1,377 @@
+/* Bringing a run together: settings, model, tokenizer, data, memory. Whatever does not fit is refused here, before the
+ * run's directory is touched. */
+#include "run.h"
+#include "sources.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { LONGEST_DEFAULT_SEQ = 1024, LONGEST_DEFAULT_WARMUP = 500 };
+
+void lm_run_note(const struct lm_run *run, const char *format, ...)
+{
+    const loam_observer *observer = run->hooks->observer;
+    if (!observer || !observer->note)
+        return;
+    char line[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    observer->note(observer->user, line);
+}
+
+static bool ids_only(const struct lm_run_sources *sources)
+{
+    for (size_t i = 0; i < sources->count; i++) {
+        const char *path = sources->items[i].path;
+        const size_t length = strlen(path);
+        if (length < 4 || strcmp(path + length - 4, ".ids") != 0)
+            return false;
+    }
+    return true;
+}
+
+static int name_paths(struct lm_run *run, const char *directory, loam_error *error)
+{
+    run->directory = lm_copy_string(directory, strlen(directory), error);
+    run->checkpoints = run->directory ? lm_path_join(directory, "checkpoints", error) : NULL;
+    run->yaml_path = run->checkpoints ? lm_path_join(directory, "run.yaml", error) : NULL;
+    run->log_path = run->yaml_path ? lm_path_join(directory, "log.jsonl", error) : NULL;
+    return run->log_path ? LOAM_OK : LOAM_ENOMEM;
+}
+
+static int take_lock(struct lm_run *run, loam_error *error)
+{
+    char *path = lm_path_join(run->directory, ".lock", error);
+    int code = path ? lm_lock_take(path, &run->lock, error) : LOAM_ENOMEM;
+    lm_free(path);
+    if (code == LOAM_EBUSY)
+        return lm_fail(error, LOAM_EBUSY, "%s: another run is going on in this directory; wait until it has ended, or choose "
+                       "another directory", run->directory);
+    return code;
+}
+
+/* --- Where a run starts from --- */
+
+static bool has_file(const char *folder, const char *name)
+{
+    char *path = lm_path_join(folder, name, NULL);
+    const bool there = path && lm_file_exists(path);
+    lm_free(path);
+    return there;
+}
+
+static int refuse_used(const struct lm_run *run, loam_error *error)
+{
+    if (lm_file_exists(run->yaml_path))
+        return lm_fail(error, LOAM_EUSAGE, "%s: holds a run already; go on with it by --resume, or choose another directory",
+                       run->directory);
+    if (has_file(run->directory, "config.json") || has_file(run->directory, "model.safetensors"))
+        return lm_fail(error, LOAM_EUSAGE, "%s: holds a model, which the run would overwrite; choose another directory",
+                       run->directory);
+    return LOAM_OK;
+}
+
+static int start_new(struct lm_run *run, const struct lm_run_settings *settings, loam_error *error)
+{
+    int code = lm_run_settings_copy(settings, &run->settings, error);
+    if (code == LOAM_OK)
+        code = lm_run_settings_check(&run->settings, error);
+    if (code == LOAM_OK)
+        code = refuse_used(run, error);
+    if (code == LOAM_OK)
+        code = lm_path_resolve(&run->settings.model, error);
+    if (code == LOAM_OK)
+        code = lm_run_sources_resolve(&run->settings.data, error);
+    return code == LOAM_OK ? lm_run_sources_resolve(&run->settings.eval_data, error) : code;
+}
+
+static int start_again(struct lm_run *run, loam_error *error)
+{
+    if (!lm_file_exists(run->yaml_path))
+        return lm_fail(error, LOAM_ENOTFOUND, "%s: there is no run here to go on with; start one without --resume",
+                       run->yaml_path);
+    int code = take_lock(run, error);
+    if (code == LOAM_OK)
+        code = lm_run_settings_open(&run->settings, run->yaml_path, error);
+    if (code == LOAM_OK)
+        code = lm_run_settings_check(&run->settings, error);
+    if (code == LOAM_OK)
+        code = lm_checkpoint_find(run->checkpoints, &run->resumed, error);
+    if (code != LOAM_OK || !run->resumed)
+        return code;
+    return lm_checkpoint_verify(run->resumed, &run->state, error);
+}
+
+/* --- Tokenizer and template --- */
+
+static int check_base_tokenizer(const struct lm_run *run, loam_error *error)
+{
+    const char *base = run->settings.model;
+    struct lm_tokenizer *tokenizer;
+    if (!run->state.base_tokenizer || !has_file(base, "tokenizer.json"))
+        return LOAM_OK;
+    int code = lm_tokenizer_load(base, &tokenizer, error);
+    if (code != LOAM_OK)
+        return code;
+    const uint64_t found = lm_tokenizer_fingerprint(tokenizer);
+    lm_tokenizer_free(tokenizer);
+    if (found == run->state.base_tokenizer)
+        return LOAM_OK;
+    return lm_fail(error, LOAM_EMISMATCH, "%s: its tokenizer is another than the one this run began with (fingerprint "
+                   "%016llx, then %016llx); put the old tokenizer.json back, or start a new run", base,
+                   (unsigned long long)found, (unsigned long long)run->state.base_tokenizer);
+}
+
+static int open_template(struct lm_run *run, const char *from, loam_error *error)
+{
+    size_t added = 0;
+    int code = lm_template_find(run->settings.template_name, from, &run->chat_template, error);
+    if (code == LOAM_OK)
+        code = lm_template_fit(run->chat_template, run->tokenizer, run->settings.add_tokens, &added, error);
+    if (code != LOAM_OK)
+        return code;
+    run->tokens_added = added > 0;
+    if (added > 0)
+        lm_run_note(run, "%zu tokens of the template %s were added to the vocabulary", added,
+                    lm_template_name(run->chat_template));
+    return LOAM_OK;
+}
+
+static int open_tokenizer(struct lm_run *run, loam_error *error)
+{
+    const struct lm_run_settings *settings = &run->settings;
+    const char *from = run->resumed ? run->resumed : settings->model;
+    const bool needed = !ids_only(&settings->data) || !ids_only(&settings->eval_data);
+    if (!needed && !has_file(from, "tokenizer.json"))
+        return LOAM_OK;
+    int code = run->resumed ? check_base_tokenizer(run, error) : LOAM_OK;
+    if (code == LOAM_OK)
+        code = lm_tokenizer_load(from, &run->tokenizer, error);
+    if (code != LOAM_OK)
+        return code;
+    if (!run->resumed)
+        run->state.base_tokenizer = lm_tokenizer_fingerprint(run->tokenizer);
+    if (settings->command == LM_RUN_FINETUNE && (needed || settings->template_name))
+        code = open_template(run, from, error);
+    if (code != LOAM_OK)
+        return code;
+    const uint64_t found = lm_tokenizer_fingerprint(run->tokenizer);
+    if (run->resumed && found != run->state.tokenizer)
+        return lm_fail(error, LOAM_EMISMATCH, "%s: its tokenizer is another than the run's (fingerprint %016llx, then "
+                       "%016llx)", from, (unsigned long long)found, (unsigned long long)run->state.tokenizer);
+    run->state.tokenizer = found;
+    return LOAM_OK;
+}
+
+/* --- Model and data --- */
+
+static int open_model(struct lm_run *run, loam_error *error)
+{
+    struct lm_run_settings *settings = &run->settings;
+    if (settings->threads < 0)
+        settings->threads = lm_processors();
+    int code = lm_device_open(&(struct lm_device_options){.threads = (int)settings->threads}, &run->device, error);
+    if (code != LOAM_OK)
+        return code;
+    const char *from = run->resumed ? run->resumed : settings->model;
+    struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype};
+    code = lm_model_open(from, run->device, &options, &run->model, error);
+    const int64_t size = run->tokenizer ? lm_tokenizer_size(run->tokenizer) : 0;
+    if (code != LOAM_OK || size <= lm_model_config(run->model)->vocabulary)
+        return code;
+    if (!run->tokens_added)
+        return lm_fail(error, LOAM_EMISMATCH, "%s: the tokenizer has ids up to %lld and the model a vocabulary of %lld; take "
+                       "the tokenizer that belongs to the model", from, (long long)size - 1,
+                       (long long)lm_model_config(run->model)->vocabulary);
+    lm_model_close(run->model);
+    run->model = NULL;
+    options.vocabulary = size;
+    return lm_model_open(from, run->device, &options, &run->model, error);
+}
+
+static int settle_length(struct lm_run *run, loam_error *error)
+{
+    struct lm_run_settings *settings = &run->settings;
+    const int64_t context = lm_model_config(run->model)->context;
+    if (settings->seq < 0)
+        settings->seq = context < LONGEST_DEFAULT_SEQ ? context : LONGEST_DEFAULT_SEQ;
+    if (settings->seq > context)
+        return lm_fail(error, LOAM_EUSAGE, "setting 'seq': found %lld, and the model's context is %lld; use at most that",
+                       (long long)settings->seq, (long long)context);
+    return LOAM_OK;
+}
+
+/* Files of ids are used as they stand: a line a row. */
+static int open_samples(const struct lm_run *run, const struct lm_run_sources *sources, bool training,
+                        struct lm_samples **samples, loam_error *error)
+{
+    const struct lm_run_settings *settings = &run->settings;
+    struct lm_source *list = lm_alloc(sources->count, sizeof *list, error);
+    if (!list)
+        return LOAM_ENOMEM;
+    for (size_t i = 0; i < sources->count; i++)
+        list[i] = (struct lm_source){.path = sources->items[i].path, .weight = sources->items[i].weight};
+    const struct lm_samples_options options = {
+        .kind = settings->command == LM_RUN_FINETUNE ? LM_SAMPLES_CHAT : LM_SAMPLES_TEXT,
+        .sources = list, .source_count = sources->count, .tokenizer = run->tokenizer, .chat_template = run->chat_template,
+        .vocabulary = (int32_t)lm_model_config(run->model)->vocabulary, .threads = (int)settings->threads,
+        .length = settings->seq, .batch = settings->batch, .train_on_all = settings->train_on_all,
+        .pack = !settings->no_pack && !ids_only(sources), .shuffle = training && !settings->no_shuffle,
+        .seed = settings->seed, .observer = run->hooks->observer,
+    };
+    int code = lm_samples_open(&options, samples, error);
+    lm_free(list);
+    return code;
+}
+
+static int check_data(const struct lm_run *run, const char *what, uint64_t found, uint64_t wanted, loam_error *error)
+{
+    if (!run->resumed || found == wanted)
+        return LOAM_OK;
+    return lm_fail(error, LOAM_EMISMATCH, "%s: the setting '%s' in it names files that have changed since the run began "
+                   "(fingerprint %016llx, then %016llx); put the old files back, or start a new run", run->yaml_path, what,
+                   (unsigned long long)found, (unsigned long long)wanted);
+}
+
+static int open_data(struct lm_run *run, loam_error *error)
+{
+    const struct lm_run_settings *settings = &run->settings;
+    int code = open_samples(run, &settings->data, true, &run->samples, error);
+    if (code == LOAM_OK && settings->eval_data.count > 0)
+        code = open_samples(run, &settings->eval_data, false, &run->eval_samples, error);
+    if (code != LOAM_OK)
+        return code;
+    const uint64_t data = lm_samples_fingerprint(run->samples);
+    const uint64_t eval_data = run->eval_samples ? lm_samples_fingerprint(run->eval_samples) : 0;
+    code = check_data(run, "data", data, run->state.data, error);
+    if (code == LOAM_OK)
+        code = check_data(run, "eval_data", eval_data, run->state.eval_data, error);
+    if (code != LOAM_OK)
+        return code;
+    run->state.data = data;
+    run->state.eval_data = eval_data;
+    run->batches = lm_samples_batches(run->samples);
+    if (run->batches < 1)
+        return lm_fail(error, LOAM_EUSAGE, "the data gives no batch to train on; give a longer file");
+    return LOAM_OK;
+}
+
+static void settle_steps(struct lm_run *run)
+{
+    struct lm_run_settings *settings = &run->settings;
+    run->steps_an_epoch = (run->batches + settings->accumulate - 1) / settings->accumulate;
+    if (settings->epochs < 0 && settings->steps < 0)
+        settings->epochs = settings->command == LM_RUN_TRAIN ? 1 : 3;
+    if (settings->epochs > 0) {
+        const double exact = ceil(settings->epochs * (double)run->steps_an_epoch - 1e-9);
+        const int64_t steps = exact < 1 ? 1 : exact > 1e12 ? (int64_t)1e12 : (int64_t)exact;
+        settings->steps = settings->steps > 0 && settings->steps < steps ? settings->steps : steps;
+    }
+    if (settings->warmup < 0)
+        settings->warmup = settings->steps / 20 < LONGEST_DEFAULT_WARMUP ? settings->steps / 20 : LONGEST_DEFAULT_WARMUP;
+    if (settings->min_lr < 0)
+        settings->min_lr = settings->lr / 10;
+}
+
+/* --- The directory and the arena --- */
+
+static int write_settings(const struct lm_run *run, loam_error *error)
+{
+    struct lm_bytes yaml = {0};
+    int code = lm_run_settings_write(&run->settings, &yaml, error);
+    if (code == LOAM_OK)
+        code = lm_file_replace(run->yaml_path, yaml.data, yaml.length, error);
+    lm_bytes_free(&yaml);
+    return code;
+}
+
+static int prepare_directory(struct lm_run *run, bool resume, loam_error *error)
+{
+    int code = resume ? LOAM_OK : lm_make_directories(run->directory, error);
+    if (code == LOAM_OK && !resume)
+        code = take_lock(run, error);
+    if (code == LOAM_OK && !resume)
+        code = refuse_used(run, error);
+    if (code == LOAM_OK && !resume)
+        code = write_settings(run, error);
+    if (code == LOAM_OK)
+        code = run->resumed ? lm_kit_restore(run, error) : lm_kit_make(run, error);
+    return code == LOAM_OK ? lm_run_log_open(&run->log, run->log_path, run->state.step, error) : code;
+}
+
+static int open_memory(struct lm_run *run, loam_error *error)
+{
+    const struct lm_run_settings *settings = &run->settings;
+    const int64_t micro_batches = settings->accumulate < run->batches ? settings->accumulate : run->batches;
+    size_t count;
+    const struct lm_parameter *table = lm_model_parameters(run->model, &count);
+    int code = lm_groups_make(table, count, &run->groups, &run->group_count, error);
+    if (code == LOAM_OK)
+        code = lm_run_memory_lay_out(&run->memory, settings, run->model, micro_batches, error);
+    return code == LOAM_OK ? lm_run_memory_fits(&run->memory, error) : code;
+}
+
+static int load(struct lm_run *run, loam_error *error)
+{
+    struct lm_run_memory *memory = &run->memory;
+    int code = lm_run_memory_map(memory, error);
+    if (code == LOAM_OK)
+        code = lm_model_load(run->model, memory->weights, error);
+    if (code == LOAM_OK && run->resumed)
+        code = lm_checkpoint_load(run, error);
+    else if (code == LOAM_OK && memory->masters)
+        lm_device_ops(run->device)->convert(run->device, (int64_t)memory->parameters, LM_BF16, memory->weights, LM_F32,
+                                            memory->masters);
+    return code == LOAM_OK ? lm_device_check(run->device, error) : code;
+}
+
+int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, const char *directory, bool resume,
+                loam_error *error)
+{
+    run->log.file = -1;
+    run->state.eval_loss = run->state.best_loss = NAN;
+    int code = name_paths(run, directory, error);
+    if (code == LOAM_OK)
+        code = resume ? start_again(run, error) : start_new(run, settings, error);
+    if (code == LOAM_OK)
+        code = open_tokenizer(run, error);
+    if (code == LOAM_OK)
+        code = open_model(run, error);
+    if (code == LOAM_OK)
+        code = settle_length(run, error);
+    if (code == LOAM_OK)
+        code = open_data(run, error);
+    if (code != LOAM_OK)
+        return code;
+    settle_steps(run);
+    run->first_step = run->state.step + 1;
+    code = open_memory(run, error);
+    if (code == LOAM_OK)
+        code = prepare_directory(run, resume, error);
+    return code == LOAM_OK ? load(run, error) : code;
+}
+
+void lm_run_close(struct lm_run *run)
+{
+    lm_run_log_close(&run->log);
+    if (run->device)
+        lm_device_give_scratch(run->device, NULL, 0);
+    lm_run_memory_free(&run->memory);
+    lm_free(run->groups);
+    lm_samples_close(run->samples);
+    lm_samples_close(run->eval_samples);
+    lm_model_close(run->model);
+    lm_tokenizer_free(run->tokenizer);
+    lm_device_close(run->device);
+    lm_lock_release(run->lock);
+    lm_run_settings_free(&run->settings);
+    lm_free(run->resumed);
+    lm_free(run->directory);
+    lm_free(run->checkpoints);
+    lm_free(run->yaml_path);
+    lm_free(run->log_path);
+}

@@ -1,0 +1,136 @@
+/* Inside train only: a run while it goes on, and the parts it is made of.
+ *
+ *     open.c      settings, model, data and memory come together; what does not fit is refused
+ *     plan.c      the arena: every byte of it laid out before any is there
+ *     step.c      one step: batches, forward, backward, checks, optimizer
+ *     run.c       the loop around steps: evaluations, checkpoints, stopping
+ *     checkpoint.c, restore.c, kit.c, log.c    what lies in the run's directory
+ */
+#ifndef LOAM_TRAIN_RUN_H
+#define LOAM_TRAIN_RUN_H
+
+#include "train.h"
+
+/* Elements that follow each other in memory and are decayed alike. */
+struct lm_group {
+    size_t offset, count;
+    bool decay;
+};
+
+struct lm_run_memory {
+    struct lm_layout layout;
+    struct lm_run_plan plan;
+    void *block;                     /* the arena; NULL until mapped */
+    void *weights;                   /* in settings.dtype */
+    float *masters;                  /* bf16 only, else NULL */
+    float *gradients, *m, *v;
+    int32_t *ids, *targets, *positions, *segment_start;    /* [micro_batches, B, T] */
+    int64_t micro_batches;
+    size_t parameters;
+    struct lm_pass *pass;
+};
+/* Lays out a run of `model` (opened `later`) with its pass. The settings have no AUTO but steps and what follows from it. */
+int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_settings *settings, struct lm_model *model,
+                          int64_t micro_batches, loam_error *error);
+/* Refuses what is more than this machine has. */
+int lm_run_memory_fits(const struct lm_run_memory *memory, loam_error *error);
+/* Maps the arena and touches all of it. */
+int lm_run_memory_map(struct lm_run_memory *memory, loam_error *error);
+void lm_run_memory_free(struct lm_run_memory *memory);
+/* The arrays of micro-batch `index`. */
+struct lm_batch lm_run_memory_batch(const struct lm_run_memory *memory, const struct lm_run_settings *settings, int64_t index);
+
+/* What state.json holds besides checksums: all that a resumed run needs to know. */
+struct lm_run_state {
+    int64_t step;                    /* done */
+    struct lm_place_in_data place;   /* of the next batch */
+    double loss;                     /* of the last step */
+    double eval_loss, best_loss;     /* NaN: none yet */
+    int64_t best_step;               /* 0: none yet */
+    int64_t worse;                   /* evaluations since the best */
+    bool stopped_early;
+    uint64_t tokenizer, base_tokenizer, data, eval_data;    /* fingerprints; 0 where there is none */
+};
+
+struct lm_run_log {
+    int file;                        /* -1: not open */
+    int64_t size;                    /* of whole lines */
+    struct lm_bytes line;            /* room for one, so that writing allocates nothing */
+    const char *path;
+};
+int lm_run_log_open(struct lm_run_log *log, const char *path, int64_t keep_step, loam_error *error);
+int lm_run_log_step(struct lm_run_log *log, const struct lm_step_report *report, loam_error *error);
+int lm_run_log_evaluation(struct lm_run_log *log, const struct lm_evaluation_report *report, loam_error *error);
+int lm_run_log_sync(struct lm_run_log *log, loam_error *error);
+void lm_run_log_close(struct lm_run_log *log);
+
+struct lm_run {
+    struct lm_run_settings settings;
+    const struct lm_run_hooks *hooks;
+    char *directory, *checkpoints, *yaml_path, *log_path;
+    struct lm_lock *lock;
+    struct lm_device *device;
+    struct lm_model *model;
+    struct lm_tokenizer *tokenizer;          /* NULL: files of ids only */
+    const struct lm_template *chat_template; /* NULL: training on text */
+    bool tokens_added;
+    struct lm_samples *samples, *eval_samples;
+    int64_t batches, steps_an_epoch;         /* an epoch */
+    char *resumed;                           /* the checkpoint's directory; NULL: from the beginning */
+    struct lm_group *groups;
+    size_t group_count;
+    struct lm_run_memory memory;
+    struct lm_run_state state;
+    struct lm_run_log log;
+    int64_t first_step;
+    double seconds;
+};
+
+int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, const char *directory, bool resume,
+                loam_error *error);
+void lm_run_close(struct lm_run *run);
+void lm_run_note(const struct lm_run *run, const char *format, ...) LM_PRINTF(2, 3);
+
+/* The groups of a model, lm_alloc'd. */
+int lm_groups_make(const struct lm_parameter *parameters, size_t count, struct lm_group **groups, size_t *group_count,
+                   loam_error *error);
+/* One AdamW step over all groups; the gradient is multiplied by `grad_scale` first. */
+void lm_optimizer_step(struct lm_device *device, const struct lm_run_settings *settings, const struct lm_run_memory *memory,
+                       const struct lm_group *groups, size_t group_count, int64_t step, double lr, double grad_scale);
+
+/* The step after state.step. On failure nothing has changed but the gradients. */
+int lm_run_step(struct lm_run *run, struct lm_step_report *report, loam_error *error);
+
+/* Over one epoch of samples with a pass that is bound already. `batch` has the arrays. */
+int lm_evaluate_with(struct lm_pass *pass, struct lm_samples *samples, struct lm_batch *batch,
+                     const loam_observer *observer, struct lm_evaluation *evaluation, loam_error *error);
+
+/* --- The run's directory --- */
+
+/* Puts the files that stand beside the weights (tokenizer, generation_config.json) into the run's directory: from the
+ * base model, with the template and the end of turn stored; or from the checkpoint. */
+int lm_kit_make(const struct lm_run *run, loam_error *error);
+int lm_kit_restore(const struct lm_run *run, loam_error *error);
+/* Copies them from the run's directory into a checkpoint. */
+int lm_kit_copy(const struct lm_run *run, const char *to, loam_error *error);
+int lm_copy_file(const char *from, const char *to, loam_error *error);
+
+/* checkpoints/step-N for the state as it is. Whole or absent; then removes what is not to be kept. */
+int lm_checkpoint_save(struct lm_run *run, loam_error *error);
+/* The newest checkpoint's directory, or NULL where there is none. */
+int lm_checkpoint_find(const char *checkpoints, char **path, loam_error *error);
+/* Steps of the checkpoints that are there, ascending; lm_free. */
+int lm_checkpoint_list(const char *checkpoints, int64_t **steps, size_t *count, loam_error *error);
+char *lm_checkpoint_path(const char *checkpoints, int64_t step, loam_error *error);
+/* Checks every file against state.json and reads the state. */
+int lm_checkpoint_verify(const char *path, struct lm_run_state *state, loam_error *error);
+/* Brings optimizer state and masters back. */
+int lm_checkpoint_load(struct lm_run *run, loam_error *error);
+/* Ends the JSON text of a state in a checksum of all that stands before it. */
+int lm_state_seal(struct lm_bytes *text, loam_error *error);
+/* XXH3 of 64 bits over a file, and its size. */
+int lm_file_hash(const char *path, uint64_t *hash, int64_t *bytes, loam_error *error);
+/* Copies the model of a checkpoint into the run's directory, config.json last. */
+int lm_run_finish(const struct lm_run *run, loam_error *error);
+
+#endif
