@@ -1,0 +1,265 @@
+/* What the files of tokenizer/ share: the pipeline of a tokenizer and one encoding's state.
+ *
+ * A text goes through: added tokens (added_tokens.c) → normalizer.c → pretokenizer.c → the model (model.c: bpe.c and
+ * its fellows) → postprocessor.c; ids go back through decoder.c. Each part is a list of small tagged stages that its own file
+ * reads from the JSON of tokenizer.json. That JSON text is kept: readers of other formats write it, and saving writes it
+ * out again, so that a pipeline has one description only.
+ */
+#ifndef LOAM_TOKENIZER_INTERNAL_H
+#define LOAM_TOKENIZER_INTERNAL_H
+
+#include "scanner.h"
+#include "tokenizer.h"
+#include "unicode.h"
+#include "vocabulary.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+enum lm_part { LM_PART_NORMALIZER, LM_PART_PRETOKENIZER, LM_PART_POSTPROCESSOR, LM_PART_DECODER, LM_PARTS };
+
+/* How a split treats what matched: as Hugging Face's SplitDelimiterBehavior. */
+enum lm_behaviour { LM_REMOVED, LM_ISOLATED, LM_MERGED_WITH_PREVIOUS, LM_MERGED_WITH_NEXT, LM_CONTIGUOUS };
+
+/* One step of a part. `kind` is of the enum in the part's file, which says what the other members mean there. */
+struct lm_stage {
+    int kind;
+    char *text;                             /* what is looked for, put in front, … */
+    size_t length;
+    char *content;                          /* what is put in its place */
+    size_t content_length;
+    struct lm_regex *regex;                 /* instead of text */
+    const struct lm_pattern *pattern;       /* instead of regex */
+    enum lm_behaviour behaviour;
+    int64_t start, stop;
+    bool options[4];
+};
+struct lm_stages {
+    struct lm_stage *items;
+    size_t count;
+};
+struct lm_stage *lm_stages_push(struct lm_stages *stages, loam_error *error);
+void lm_stages_free(struct lm_stages *stages);
+
+/* (left id, right id) → rank and merged id; open addressing. */
+struct lm_pair {
+    uint64_t key;       /* left << 32 | right; UINT64_MAX: empty */
+    uint64_t value;     /* rank << 32 | merged id */
+};
+struct lm_pairs {
+    struct lm_pair *slots;
+    size_t slot_count, used;
+};
+int lm_pairs_reserve(struct lm_pairs *pairs, size_t count, loam_error *error);
+int lm_pairs_set(struct lm_pairs *pairs, int32_t left, int32_t right, uint32_t rank, int32_t merged, loam_error *error);
+void lm_pairs_free(struct lm_pairs *pairs);
+
+static inline size_t lm_pairs_slot(const struct lm_pairs *pairs, uint64_t key)
+{
+    uint64_t mixed = key * UINT64_C(0x9E3779B97F4A7C15);
+    return (size_t)((mixed ^ mixed >> 32) & (pairs->slot_count - 1));
+}
+
+/* UINT64_MAX where the two do not merge. */
+static inline uint64_t lm_pairs_get(const struct lm_pairs *pairs, int32_t left, int32_t right)
+{
+    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    for (size_t slot = lm_pairs_slot(pairs, key);; slot = (slot + 1) & (pairs->slot_count - 1)) {
+        const struct lm_pair *pair = &pairs->slots[slot];
+        if (pair->key == key)
+            return pair->value;
+        if (pair->key == UINT64_MAX)
+            return UINT64_MAX;
+    }
+}
+
+enum lm_model_kind { LM_MODEL_BPE, LM_MODEL_UNIGRAM, LM_MODEL_WORDPIECE, LM_MODEL_WORDLEVEL };
+
+struct lm_model_part {
+    enum lm_model_kind kind;
+    int32_t unknown;            /* id, or -1 */
+    struct lm_pairs pairs;      /* BPE */
+    int32_t bytes[256];         /* BPE, byte level: id of each byte; byte fallback: id of <0xNN>; -1: none */
+    bool byte_fallback, fuse_unknown, ignore_merges;
+    char *prefix, *suffix;      /* of a piece that goes on, of one that ends a word; "" for none */
+    double *scores;             /* Unigram: by id */
+    size_t score_count;
+    double unknown_score;
+    size_t longest_word;        /* WordPiece: characters; longer words are unknown */
+};
+
+struct lm_added {
+    int32_t id;
+    char *content;              /* as in the file */
+    size_t length;
+    bool single_word, lstrip, rstrip, normalized, special;
+};
+
+/* Added tokens by their bytes. */
+struct lm_trie {
+    struct lm_trie_node {
+        int32_t child, sibling;     /* index, or -1 */
+        int32_t added;              /* index of the added token that ends here, or -1 */
+        unsigned char byte;
+    } *nodes;
+    size_t count;
+    int32_t first[256];             /* node, or -1 */
+    int only;                       /* the one first byte there is, or -1 */
+};
+
+struct lm_pool;
+
+struct lm_tokenizer {
+    struct lm_vocabulary vocabulary;
+    struct lm_model_part model;
+    bool byte_level;                /* tokens are bytes; keys in files are written in the byte alphabet */
+    struct lm_stages normalizer, pretokenizer, decoder;
+    struct lm_ids front, back;      /* what the post-processor adds */
+    struct lm_bytes parts[LM_PARTS];/* JSON of each part, "null" where there is none */
+    struct lm_added *added;
+    size_t added_count, added_capacity;
+    struct lm_trie raw, normal;     /* matched before and behind the normalizer */
+    struct lm_bytes spelled;        /* not byte level: what each token stands for, one behind the other */
+    uint32_t *spelled_at;           /* [size + 1] offsets in `spelled`; NULL: as in the vocabulary */
+    int32_t bos, eos, pad, unknown;
+    struct lm_bytes settings;       /* tokenizer_config.json as it was read, or empty */
+    struct lm_unicode *unicode;
+    struct lm_pool *pool;
+};
+
+/* Text on its way through normalizers, with where each byte came from. */
+struct lm_text {
+    struct lm_bytes bytes;
+    struct lm_ids origins;      /* a byte: its offset in the source; only kept where asked for */
+};
+
+/* A part of a text. The byte i stood at `base + (origins ? origins[i] : i)`. */
+struct lm_span {
+    const char *text;
+    size_t length;
+    size_t base;
+    const int32_t *origins;
+    bool first;                 /* it begins where the whole text begins */
+};
+static inline struct lm_span lm_span_part(const struct lm_span *span, size_t start, size_t end)
+{
+    return (struct lm_span){span->text + start, end - start, span->base + (span->origins ? 0 : start),
+                            span->origins ? span->origins + start : NULL, span->first && start == 0};
+}
+
+struct lm_symbol {
+    int32_t id;
+    uint32_t bytes;             /* of the text */
+};
+
+struct lm_cached {              /* one line of the cache: a piece and its ids */
+    uint64_t key[4];            /* the piece's bytes, zeros behind them */
+    uint16_t length, count;
+    int32_t ids[7];
+};
+enum { LM_CACHE_LINES = 1 << 16, LM_CACHE_BYTES = 32, LM_CACHE_IDS = 7 };
+enum { LM_STAGES_MOST = 64 };
+
+/* What one thread needs while it encodes; kept for the next. */
+struct lm_workspace {
+    struct lm_workspace *next;
+    struct lm_cached *cache;
+    struct lm_symbol *symbols;
+    uint64_t *best, *heap;
+    int32_t *links;             /* [2 * capacity]: before, behind */
+    size_t symbol_capacity, list_capacity;
+    struct lm_text texts[2];    /* the normalizer's */
+    struct lm_text stage_texts[LM_STAGES_MOST];  /* the pre-tokenizer's, one a stage */
+    int32_t *points;            /* code points of a normalizer's segment */
+    size_t point_capacity;
+    double *costs;              /* Unigram */
+    size_t cost_capacity;
+    struct lm_regex_match *match;
+};
+int lm_pool_create(struct lm_pool **pool, loam_error *error);
+void lm_pool_free(struct lm_pool *pool);
+int lm_pool_take(struct lm_pool *pool, struct lm_workspace **workspace, loam_error *error);
+void lm_pool_give(struct lm_pool *pool, struct lm_workspace *workspace);
+
+struct lm_encoding {
+    const struct lm_tokenizer *tokenizer;
+    struct lm_workspace *workspace;
+    struct lm_ids *ids, *starts;        /* starts may be NULL */
+    unsigned flags;
+    loam_error *error;
+};
+static inline int lm_encoding_push(struct lm_encoding *encoding, int32_t id, const struct lm_span *span, size_t at)
+{
+    int code = lm_ids_push(encoding->ids, id, encoding->error);
+    if (code == LOAM_OK && encoding->starts)
+        code = lm_ids_push(encoding->starts, (int32_t)(span->base + (span->origins ? (size_t)span->origins[at] : at)),
+                           encoding->error);
+    return code;
+}
+
+/* Each part: from its JSON (`value` may be NULL or null: nothing to do), and at work. */
+int lm_normalizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
+                       loam_error *error);
+/* The span normalized: *out is the span itself where nothing changes, else in one of the workspace's texts. */
+int lm_normalize(const struct lm_tokenizer *tokenizer, struct lm_workspace *workspace, const struct lm_span *span,
+                 bool origins, struct lm_span *out, loam_error *error);
+
+int lm_pretokenizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
+                         bool *byte_level, loam_error *error);
+/* Splits the span and gives each piece to the model. */
+int lm_pretokenize(struct lm_encoding *encoding, const struct lm_span *span);
+
+int lm_model_read(const struct lm_document *document, const struct lm_value *value, struct lm_tokenizer *tokenizer,
+                  loam_error *error);
+/* The tables computed from the vocabulary once it is there. */
+void lm_model_finish(struct lm_tokenizer *tokenizer);
+int lm_model_encode(struct lm_encoding *encoding, const struct lm_span *piece);
+int lm_bpe_encode(struct lm_encoding *encoding, const struct lm_span *piece);
+/* A piece cut by a scanner out of a text for a byte-level model: the fast way. `room`: bytes that may be read from its start. */
+int lm_bpe_encode_piece(struct lm_encoding *encoding, const struct lm_span *piece, size_t room);
+int lm_model_write(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, loam_error *error);
+void lm_model_free(struct lm_model_part *model);
+
+int lm_postprocessor_read(const struct lm_document *document, const struct lm_value *value, struct lm_tokenizer *tokenizer,
+                          loam_error *error);
+/* Writes parts[LM_PART_POSTPROCESSOR] from front and back. */
+int lm_postprocessor_describe(struct lm_tokenizer *tokenizer, loam_error *error);
+
+int lm_decoder_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
+                    loam_error *error);
+/* Appends what a token gives; `first`: no token stood before it. */
+int lm_decode_token(const struct lm_tokenizer *tokenizer, int32_t id, bool first, struct lm_bytes *out, loam_error *error);
+
+/* Takes over no memory: copies. The id must be in the vocabulary. */
+int lm_added_push(struct lm_tokenizer *tokenizer, const struct lm_added *added, loam_error *error);
+/* Builds the two tries anew. */
+int lm_added_index(struct lm_tokenizer *tokenizer, loam_error *error);
+/* Where the next added token of the trie lies at or behind `at`. */
+bool lm_added_next(const struct lm_tokenizer *tokenizer, const struct lm_trie *trie, const char *text, size_t length, size_t at,
+                   unsigned flags, const struct lm_added **added, size_t *start, size_t *end);
+void lm_trie_free(struct lm_trie *trie);
+
+/* An empty tokenizer with its tables made. */
+int lm_tokenizer_new(struct lm_tokenizer **tokenizer, loam_error *error);
+/* Id of the token whose key in a file is `key`, or -1. */
+int32_t lm_tokenizer_find_key(const struct lm_tokenizer *tokenizer, const char *key, size_t length);
+/* Appends a token's key. */
+int lm_tokenizer_key(const struct lm_tokenizer *tokenizer, int32_t id, struct lm_bytes *out, loam_error *error);
+/* Reads the pipeline (members normalizer, pre_tokenizer, decoder of `root`) before the vocabulary is there … */
+int lm_tokenizer_pipeline(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *root,
+                          loam_error *error);
+/* … and what depends on the vocabulary (post_processor, added tokens, the model's tables) when it is. The last step of every
+ * reader; looks for holes among the ids. */
+int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *root,
+                          loam_error *error);
+
+/* Readers of the formats. `name` is what messages call the input. */
+int lm_tokenizer_from_json(const char *text, size_t length, const char *name, struct lm_tokenizer **tokenizer,
+                           loam_error *error);
+int lm_tokenizer_to_json(const struct lm_tokenizer *tokenizer, struct lm_bytes *out, loam_error *error);
+/* tokenizer_config.json and special_tokens_map.json of a directory, where they are there. */
+int lm_settings_read(struct lm_tokenizer *tokenizer, const char *directory, loam_error *error);
+int lm_settings_write(const struct lm_tokenizer *tokenizer, const char *directory, loam_error *error);
+
+#endif

@@ -1,0 +1,353 @@
+/* Models: which one a file holds, its vocabulary, and the way to its own encoder. */
+#include "byte_alphabet.h"
+#include "internal.h"
+
+#include <stdlib.h>
+
+enum { KEY_LIMIT = 1 << 16, AFFIX_LIMIT = 64 };     /* bytes */
+
+int lm_model_encode(struct lm_encoding *encoding, const struct lm_span *piece)
+{
+    const struct lm_tokenizer *tokenizer = encoding->tokenizer;
+    if (tokenizer->byte_level)
+        return lm_bpe_encode_piece(encoding, piece, piece->length);
+    return lm_bpe_encode(encoding, piece);
+}
+
+void lm_model_free(struct lm_model_part *model)
+{
+    lm_pairs_free(&model->pairs);
+    lm_free(model->prefix);
+    lm_free(model->suffix);
+    lm_free(model->scores);
+}
+
+/* A key of the file as the token's text: plain bytes where the model is byte level. */
+static int add_key(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *key,
+                   const struct lm_value *value, loam_error *error)
+{
+    int64_t id;
+    int code = lm_value_int(document, value, 0, LM_TOKEN_LIMIT - 1, &id, error);
+    if (code != LOAM_OK)
+        return code;
+    if (key->length > KEY_LIMIT)
+        return lm_value_fail(document, key, error, "found a token of %zu bytes, wanted at most %d", key->length, KEY_LIMIT);
+    char bytes[KEY_LIMIT];
+    size_t length;
+    loam_error why = {0};
+    if (tokenizer->byte_level && lm_alphabet_read(key->text, key->length, bytes, &length))
+        code = lm_vocabulary_add(&tokenizer->vocabulary, id, bytes, length, 0, &why);
+    else
+        code = lm_vocabulary_add(&tokenizer->vocabulary, id, key->text, key->length,
+                                 tokenizer->byte_level ? LM_TOKEN_RAW : 0, &why);
+    if (code == LOAM_EFORMAT)
+        return lm_value_fail(document, value, error, "%s", why.message);
+    return code == LOAM_OK ? code : lm_fail(error, code, "%s", why.message);
+}
+
+static int read_vocabulary(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *model,
+                           loam_error *error)
+{
+    const struct lm_value *vocabulary = lm_value_find(model, "vocab");
+    if (!vocabulary || vocabulary->kind != LM_OBJECT || !vocabulary->length)
+        return lm_value_fail(document, vocabulary ? vocabulary : model, error, "wanted an object 'vocab' of tokens and ids");
+    int code = lm_vocabulary_reserve(&tokenizer->vocabulary, vocabulary->length, error);
+    for (size_t i = 0; code == LOAM_OK && i < vocabulary->length; i++)
+        code = add_key(tokenizer, document, &vocabulary->keys[i], &vocabulary->items[i], error);
+    return code;
+}
+
+struct merge_text {
+    const char *left, *right;
+    size_t left_length, right_length;
+};
+
+/* "a b" or ["a", "b"]. */
+static int merge_halves(const struct lm_document *document, const struct lm_value *merge, struct merge_text *halves,
+                        loam_error *error)
+{
+    if (merge->kind == LM_ARRAY && merge->length == 2 && merge->items[0].kind == LM_STRING && merge->items[1].kind == LM_STRING) {
+        *halves = (struct merge_text){merge->items[0].text, merge->items[1].text, merge->items[0].length, merge->items[1].length};
+        return LOAM_OK;
+    }
+    const char *space = merge->kind == LM_STRING ? memchr(merge->text, ' ', merge->length) : NULL;
+    if (!space || memchr(space + 1, ' ', merge->length - (size_t)(space + 1 - merge->text)))
+        return lm_value_fail(document, merge, error, "wanted two tokens: \"a b\" or [\"a\", \"b\"]");
+    size_t left = (size_t)(space - merge->text);
+    *halves = (struct merge_text){merge->text, space + 1, left, merge->length - left - 1};
+    return LOAM_OK;
+}
+
+static int no_token(const struct lm_document *document, const struct lm_value *merge, const char *text, size_t length,
+                    loam_error *error)
+{
+    return lm_value_fail(document, merge, error, "merge of an unknown token: '%.*s' is not in the vocabulary",
+                         (int)(length < 80 ? length : 80), text);
+}
+
+static int read_merge(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *merge,
+                      uint32_t rank, loam_error *error)
+{
+    struct merge_text halves = {0};
+    int code = merge_halves(document, merge, &halves, error);
+    if (code != LOAM_OK)
+        return code;
+    char bytes[KEY_LIMIT];
+    if (halves.left_length + halves.right_length > KEY_LIMIT)
+        return lm_value_fail(document, merge, error, "found a token of over %d bytes", KEY_LIMIT);
+    size_t left_length = halves.left_length, right_length = halves.right_length;
+    if (!tokenizer->byte_level) {
+        memcpy(bytes, halves.left, left_length);
+        memcpy(bytes + left_length, halves.right, right_length);
+    } else if (!lm_alphabet_read(halves.left, halves.left_length, bytes, &left_length)) {
+        return no_token(document, merge, halves.left, halves.left_length, error);
+    } else if (!lm_alphabet_read(halves.right, halves.right_length, bytes + left_length, &right_length)) {
+        return no_token(document, merge, halves.right, halves.right_length, error);
+    }
+    const struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
+    int32_t left = lm_vocabulary_find(vocabulary, bytes, left_length, false);
+    int32_t right = lm_vocabulary_find(vocabulary, bytes + left_length, right_length, false);
+    if (left < 0 || right < 0)
+        return no_token(document, merge, left < 0 ? halves.left : halves.right,
+                        left < 0 ? halves.left_length : halves.right_length, error);
+    size_t prefix = strlen(tokenizer->model.prefix);
+    if (prefix && right_length >= prefix) {
+        memmove(bytes + left_length, bytes + left_length + prefix, right_length - prefix);
+        right_length -= prefix;
+    }
+    int32_t merged = lm_vocabulary_find(vocabulary, bytes, left_length + right_length, false);
+    if (merged < 0)
+        return no_token(document, merge, bytes, left_length + right_length, error);
+    return lm_pairs_set(&tokenizer->model.pairs, left, right, rank, merged, error);
+}
+
+static int read_merges(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *model,
+                       loam_error *error)
+{
+    const struct lm_value *merges = lm_value_find(model, "merges");
+    if (!merges || merges->kind != LM_ARRAY)
+        return lm_value_fail(document, merges ? merges : model, error, "wanted a list 'merges'");
+    int code = lm_pairs_reserve(&tokenizer->model.pairs, merges->length, error);
+    for (size_t i = 0; code == LOAM_OK && i < merges->length; i++)
+        code = read_merge(tokenizer, document, &merges->items[i], (uint32_t)i, error);
+    return code;
+}
+
+static int read_flag(const struct lm_document *document, const struct lm_value *object, const char *key, bool *flag,
+                     loam_error *error)
+{
+    const struct lm_value *value = lm_value_find(object, key);
+    *flag = false;
+    return value && value->kind != LM_NULL ? lm_value_bool(document, value, flag, error) : LOAM_OK;
+}
+
+static int read_affix(const struct lm_document *document, const struct lm_value *object, const char *key, char **affix,
+                      loam_error *error)
+{
+    const struct lm_value *value = lm_value_find(object, key);
+    const char *text = "";
+    size_t length = 0;
+    if (value && value->kind != LM_NULL) {
+        int code = lm_value_string(document, value, &text, error);
+        if (code != LOAM_OK)
+            return code;
+        length = value->length;
+    }
+    if (length > AFFIX_LIMIT || strlen(text) != length)
+        return lm_value_fail(document, value, error, "wanted at most %d bytes", AFFIX_LIMIT);
+    *affix = lm_copy_string(text, length, error);
+    return *affix ? LOAM_OK : LOAM_ENOMEM;
+}
+
+static int read_bpe(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *value,
+                    loam_error *error)
+{
+    struct lm_model_part *model = &tokenizer->model;
+    int code = read_flag(document, value, "fuse_unk", &model->fuse_unknown, error);
+    if (code == LOAM_OK)
+        code = read_flag(document, value, "byte_fallback", &model->byte_fallback, error);
+    if (code == LOAM_OK)
+        code = read_flag(document, value, "ignore_merges", &model->ignore_merges, error);
+    if (code == LOAM_OK)
+        code = read_affix(document, value, "continuing_subword_prefix", &model->prefix, error);
+    if (code == LOAM_OK)
+        code = read_affix(document, value, "end_of_word_suffix", &model->suffix, error);
+    if (code == LOAM_OK)
+        code = read_vocabulary(tokenizer, document, value, error);
+    return code == LOAM_OK ? read_merges(tokenizer, document, value, error) : code;
+}
+
+static int read_unknown(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *value,
+                        loam_error *error)
+{
+    const struct lm_value *unknown = lm_value_find(value, "unk_token");
+    const char *text;
+    if (!unknown || unknown->kind == LM_NULL)
+        return LOAM_OK;
+    int code = lm_value_string(document, unknown, &text, error);
+    if (code != LOAM_OK)
+        return code;
+    tokenizer->model.unknown = lm_tokenizer_find_key(tokenizer, text, unknown->length);
+    if (tokenizer->model.unknown < 0)
+        return lm_value_fail(document, unknown, error, "the unknown token '%s' is not in the vocabulary", text);
+    return LOAM_OK;
+}
+
+int lm_model_read(const struct lm_document *document, const struct lm_value *value, struct lm_tokenizer *tokenizer,
+                  loam_error *error)
+{
+    const struct lm_value *type = lm_value_find(value, "type");
+    tokenizer->model.unknown = -1;
+    int code;
+    /* Older files name no type; only BPE has merges. */
+    if (lm_value_is(type, "BPE") || (!type && lm_value_find(value, "merges")))
+        code = read_bpe(tokenizer, document, value, error);
+    else
+        return lm_value_fail(document, type ? type : value, error, "model: loam knows BPE");
+    return code == LOAM_OK ? read_unknown(tokenizer, document, value, error) : code;
+}
+
+void lm_model_finish(struct lm_tokenizer *tokenizer)
+{
+    struct lm_model_part *model = &tokenizer->model;
+    struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char plain = (char)byte, key[8];
+        snprintf(key, sizeof key, "<0x%02X>", byte);
+        model->bytes[byte] = tokenizer->byte_level ? lm_vocabulary_find(vocabulary, &plain, 1, false)
+                             : model->byte_fallback ? lm_vocabulary_find(vocabulary, key, 6, false) : -1;
+        if (model->byte_fallback && !tokenizer->byte_level && model->bytes[byte] >= 0)
+            vocabulary->flags[model->bytes[byte]] |= LM_TOKEN_BYTE;
+    }
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const struct lm_pair *left = a, *right = b;
+    if (left->value != right->value)
+        return left->value < right->value ? -1 : 1;
+    return left->key < right->key ? -1 : left->key > right->key;
+}
+
+/* As "a b" while no token holds a space, which every version of the other libraries reads; else as pairs. */
+static int write_merge(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, const struct lm_pair *pair,
+                       bool spaces, struct lm_bytes *key, loam_error *error)
+{
+    key->length = 0;
+    int code = lm_tokenizer_key(tokenizer, (int32_t)(pair->key >> 32), key, error);
+    if (code == LOAM_OK && spaces) {
+        lm_json_begin_array(writer);
+        lm_json_string(writer, key->data, key->length);
+        key->length = 0;
+    } else if (code == LOAM_OK) {
+        code = lm_bytes_append(key, " ", 1, error);
+    }
+    if (code == LOAM_OK)
+        code = lm_tokenizer_key(tokenizer, (int32_t)(uint32_t)pair->key, key, error);
+    if (code == LOAM_OK)
+        lm_json_string(writer, key->data, key->length);
+    if (spaces)
+        lm_json_end_array(writer);
+    return code;
+}
+
+static int write_merges(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, struct lm_bytes *key,
+                        loam_error *error)
+{
+    const struct lm_pairs *pairs = &tokenizer->model.pairs;
+    struct lm_pair *sorted = lm_alloc(pairs->used + 1, sizeof *sorted, error);
+    if (!sorted)
+        return LOAM_ENOMEM;
+    size_t count = 0;
+    for (size_t i = 0; i < pairs->slot_count; i++)
+        if (pairs->slots[i].key != UINT64_MAX)
+            sorted[count++] = pairs->slots[i];
+    qsort(sorted, count, sizeof *sorted, by_rank);
+    bool spaces = false;
+    for (size_t i = 0; !tokenizer->byte_level && !spaces && i < tokenizer->vocabulary.size; i++) {
+        size_t length;
+        const char *text = lm_vocabulary_text(&tokenizer->vocabulary, (int32_t)i, &length);
+        spaces = tokenizer->vocabulary.flags[i] && memchr(text, ' ', length);
+    }
+    int code = LOAM_OK;
+    lm_json_key(writer, "merges");
+    lm_json_begin_array(writer);
+    for (size_t i = 0; code == LOAM_OK && i < count; i++)
+        code = write_merge(tokenizer, writer, &sorted[i], spaces, key, error);
+    lm_json_end_array(writer);
+    lm_free(sorted);
+    return code;
+}
+
+static int write_vocabulary(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, struct lm_bytes *key,
+                            loam_error *error)
+{
+    const struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
+    int code = LOAM_OK;
+    lm_json_key(writer, "vocab");
+    lm_json_begin_object(writer);
+    for (size_t id = 0; code == LOAM_OK && id < vocabulary->size; id++) {
+        if (!(vocabulary->flags[id] & LM_TOKEN_PRESENT) || vocabulary->flags[id] & LM_TOKEN_OUTSIDE)
+            continue;
+        key->length = 0;
+        code = lm_tokenizer_key(tokenizer, (int32_t)id, key, error);
+        if (code == LOAM_OK) {
+            lm_json_key(writer, key->data);
+            lm_json_int(writer, (int64_t)id);
+        }
+    }
+    lm_json_end_object(writer);
+    return code;
+}
+
+static void write_affix(struct lm_json_writer *writer, const char *key, const char *affix)
+{
+    lm_json_key(writer, key);
+    if (*affix)
+        lm_json_text(writer, affix);
+    else
+        lm_json_null(writer);
+}
+
+static void write_switch(struct lm_json_writer *writer, const char *key, bool value)
+{
+    lm_json_key(writer, key);
+    lm_json_bool(writer, value);
+}
+
+static int write_bpe(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, struct lm_bytes *key,
+                     loam_error *error)
+{
+    const struct lm_model_part *model = &tokenizer->model;
+    int code = LOAM_OK;
+    lm_json_key(writer, "type");
+    lm_json_text(writer, "BPE");
+    lm_json_key(writer, "dropout");
+    lm_json_null(writer);
+    lm_json_key(writer, "unk_token");
+    if (model->unknown >= 0)
+        code = lm_tokenizer_key(tokenizer, model->unknown, key, error);
+    if (code != LOAM_OK)
+        return code;
+    if (model->unknown >= 0)
+        lm_json_string(writer, key->data, key->length);
+    else
+        lm_json_null(writer);
+    write_affix(writer, "continuing_subword_prefix", model->prefix);
+    write_affix(writer, "end_of_word_suffix", model->suffix);
+    write_switch(writer, "fuse_unk", model->fuse_unknown);
+    write_switch(writer, "byte_fallback", model->byte_fallback);
+    write_switch(writer, "ignore_merges", model->ignore_merges);
+    code = write_vocabulary(tokenizer, writer, key, error);
+    return code == LOAM_OK ? write_merges(tokenizer, writer, key, error) : code;
+}
+
+int lm_model_write(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, loam_error *error)
+{
+    struct lm_bytes key = {0};
+    lm_json_begin_object(writer);
+    int code = write_bpe(tokenizer, writer, &key, error);
+    lm_json_end_object(writer);
+    lm_bytes_free(&key);
+    return code;
+}

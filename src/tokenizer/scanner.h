@@ -1,0 +1,46 @@
+/* Splitting text into pieces: hand-written scanners for the known patterns, PCRE2 for all others.
+ *
+ *     const struct lm_pattern *known = lm_pattern_named("llama3");
+ *     for (size_t at = 0; at < length; at = end) {
+ *         end = known->scan(unicode, text, length, at);
+ *         // text[at, end) is a piece
+ *     }
+ *
+ * Scanners look only forward, so that a text may be cut wherever a piece ends. Bytes that are not UTF-8 count as characters
+ * that are neither letter, number nor space.
+ */
+#ifndef LOAM_TOKENIZER_SCANNER_H
+#define LOAM_TOKENIZER_SCANNER_H
+
+#include "unicode.h"
+
+typedef size_t (*lm_scan)(const struct lm_unicode *unicode, const char *text, size_t length, size_t at);
+
+struct lm_pattern {
+    const char *name;
+    const char *regex;      /* as tokenizer.json has it */
+    lm_scan scan;
+    /* Whether the text may always be cut between a letter (ASCII) and a space or line feed behind it. */
+    bool cut_after_letters;
+};
+
+/* "gpt2", "llama3", "qwen2"; NULL for another name. */
+const struct lm_pattern *lm_pattern_named(const char *name);
+/* The known pattern with this regular expression, or NULL. */
+const struct lm_pattern *lm_pattern_of_regex(const char *regex, size_t length);
+/* The n-th known pattern, NULL behind the last. */
+const struct lm_pattern *lm_pattern_at(size_t n);
+
+/* A regular expression compiled for matching in any thread. */
+struct lm_regex;
+struct lm_regex_match;      /* what one thread needs to match */
+int lm_regex_compile(const char *regex, size_t length, struct lm_regex **made, loam_error *error);
+void lm_regex_free(struct lm_regex *regex);
+int lm_regex_match_create(struct lm_regex_match **match, loam_error *error);
+void lm_regex_match_free(struct lm_regex_match *match);
+/* The first match at or behind `at` that is not empty. *found tells whether there is one. A pattern that takes too many steps:
+ * LOAM_EUNSUPPORTED. */
+int lm_regex_find(const struct lm_regex *regex, struct lm_regex_match *match, const char *text, size_t length, size_t at,
+                  bool *found, size_t *start, size_t *end, loam_error *error);
+
+#endif
