@@ -56,6 +56,7 @@ struct lm_model {
     void *block;
     size_t block_bytes;            /* of a block that is the model's own, else 0 */
     struct lm_tensors *tensors;    /* the files, while they are used or yet to be read */
+    const struct lm_tensor **sources;  /* the files' tensor of each parameter, while `tensors` is open */
     void **copies;                 /* mapped: a converted copy a parameter, or NULL */
     int64_t file_vocabulary;       /* rows in the files; less than config.vocabulary where it grows */
     bool random;
@@ -63,7 +64,7 @@ struct lm_model {
 
     float *biases;                 /* fp32 copies of biases that are not fp32 in one block */
     float *inverse_frequency;      /* [D/2], rotary models */
-    struct lm_view embedding, positions;
+    struct lm_matrix embedding, positions;
     size_t embedding_gradient, positions_gradient;
     struct lm_norm final_norm;
     struct lm_linear head;

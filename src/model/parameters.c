@@ -168,8 +168,3 @@ double lm_config_flops(const struct lm_config *config, int64_t batch, int64_t le
     }
     return 6 * weights * rows + 12 * (double)batch * pairs * (double)(config->heads * config->head_size);
 }
-
-int lm_model_find(const struct lm_model *model, int64_t layer, enum lm_part part)
-{
-    return model->of_part[(layer + 1) * LM_PART_COUNT + part];
-}

@@ -10,9 +10,9 @@ static float scale_llama3(const struct lm_config *config, float frequency)
     const float original = (float)config->rope_original_context, factor = (float)config->rope_factor;
     const float low = (float)config->rope_low;
     const float wave = (float)(2 * 3.14159265358979323846) / frequency;
-    if (wave > (float)(config->rope_original_context / config->rope_low))
+    if (wave > (float)((double)config->rope_original_context / config->rope_low))
         return frequency / factor;
-    if (wave < (float)(config->rope_original_context / config->rope_high))
+    if (wave < (float)((double)config->rope_original_context / config->rope_high))
         return frequency;
     const float smooth = (original / wave - low) / (float)(config->rope_high - config->rope_low);
     return (1 - smooth) * frequency / factor + smooth * frequency;

@@ -1,0 +1,177 @@
+/* From the table of parameters to the linears and norms that a pass uses. */
+#include "network.h"
+
+#include <string.h>
+
+int lm_model_find(const struct lm_model *model, int64_t layer, enum lm_part part)
+{
+    return model->of_part[(layer + 1) * LM_PART_COUNT + (int)part];
+}
+
+static bool is_bias(enum lm_part part)
+{
+    switch (part) {
+    case LM_PART_Q_BIAS: case LM_PART_K_BIAS: case LM_PART_V_BIAS: case LM_PART_OUT_BIAS:
+    case LM_PART_GATE_BIAS: case LM_PART_UP_BIAS: case LM_PART_DOWN_BIAS:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static struct lm_matrix matrix_of(const struct lm_model *model, int index)
+{
+    const struct lm_parameter *parameter = &model->parameters[index];
+    return (struct lm_matrix){.data = (void *)model->views[index].data, .dtype = model->views[index].dtype,
+                              .stride = parameter->rank == 2 ? parameter->shape[1] : parameter->count};
+}
+
+/* Does piece `next` begin where `before` ends, so that both are one matrix? */
+static bool follows(const struct lm_model *model, int before, int next)
+{
+    const struct lm_view *a = &model->views[before], *b = &model->views[next];
+    const size_t bytes = (size_t)model->parameters[before].count * ((size_t)lm_dtype_bits(a->dtype) / 8);
+    if (model->loaded)
+        return true;
+    return a->dtype == b->dtype && a->data && (const char *)a->data + bytes == (const char *)b->data;
+}
+
+/* `parts` up to the first LM_PART_COUNT; those the model lacks are passed over. */
+static struct lm_linear linear_of(const struct lm_model *model, int64_t layer, const enum lm_part *parts,
+                                  enum lm_part bias)
+{
+    struct lm_linear linear = {.transposed = model->config.transposed_weights && layer >= 0};
+    int before = -1;
+    for (; *parts != LM_PART_COUNT; parts++) {
+        const int index = lm_model_find(model, layer, *parts);
+        if (index < 0)
+            continue;
+        const struct lm_parameter *parameter = &model->parameters[index];
+        const int64_t out = parameter->shape[linear.transposed ? 1 : 0];
+        linear.in = parameter->shape[linear.transposed ? 0 : 1];
+        if (before < 0)
+            linear.gradient = parameter->offset;
+        if (before >= 0 && follows(model, before, index)) {
+            linear.piece[linear.pieces - 1].out += out;
+        } else {
+            linear.piece[linear.pieces].weight = matrix_of(model, index);
+            linear.piece[linear.pieces++].out = out;
+        }
+        linear.out += out;
+        before = index;
+    }
+    const int at = bias == LM_PART_COUNT ? -1 : lm_model_find(model, layer, bias);
+    if (at >= 0) {
+        linear.has_bias = true;
+        linear.bias_gradient = model->parameters[at].offset;
+        if (model->loaded && model->dtype == LM_F32)
+            linear.bias = model->views[at].data;
+    }
+    return linear;
+}
+
+static struct lm_norm norm_of(const struct lm_model *model, int64_t layer, enum lm_part weight, enum lm_part bias)
+{
+    struct lm_norm norm = {0};
+    const int w = lm_model_find(model, layer, weight);
+    const int b = bias == LM_PART_COUNT ? -1 : lm_model_find(model, layer, bias);
+    if (w >= 0) {
+        norm.weight = matrix_of(model, w);
+        norm.gradient = model->parameters[w].offset;
+    }
+    if (b >= 0) {
+        norm.bias = matrix_of(model, b);
+        norm.bias_gradient = model->parameters[b].offset;
+    }
+    return norm;
+}
+
+static void bind_layer(struct lm_model *model, int64_t i)
+{
+    static const enum lm_part qkv[] = {LM_PART_Q, LM_PART_K, LM_PART_V, LM_PART_COUNT};
+    static const enum lm_part out[] = {LM_PART_OUT, LM_PART_COUNT};
+    static const enum lm_part up[] = {LM_PART_GATE, LM_PART_UP, LM_PART_COUNT};
+    static const enum lm_part down[] = {LM_PART_DOWN, LM_PART_COUNT};
+    struct lm_layer *layer = &model->layers[i];
+    const struct lm_config *config = &model->config;
+    layer->norm1 = norm_of(model, i, LM_PART_NORM1, LM_PART_NORM1_BIAS);
+    layer->norm2 = norm_of(model, i, LM_PART_NORM2, LM_PART_NORM2_BIAS);
+    layer->q_norm = norm_of(model, i, LM_PART_Q_NORM, LM_PART_COUNT);
+    layer->k_norm = norm_of(model, i, LM_PART_K_NORM, LM_PART_COUNT);
+    layer->qkv = linear_of(model, i, qkv, LM_PART_Q_BIAS);
+    layer->out = linear_of(model, i, out, LM_PART_OUT_BIAS);
+    layer->up = linear_of(model, i, up, config->gelu ? LM_PART_UP_BIAS : LM_PART_GATE_BIAS);
+    layer->down = linear_of(model, i, down, LM_PART_DOWN_BIAS);
+    layer->window = config->window && i >= config->window_first_layer ? config->window : 0;
+}
+
+/* The copies lie in the order of the table, so that q's, k's and v's are adjacent, as are gate's and up's. */
+static void bind_biases(struct lm_model *model)
+{
+    const float *next = model->biases;
+    for (int64_t i = 0; i < model->config.layers; i++) {
+        struct lm_linear *const linears[] = {&model->layers[i].qkv, &model->layers[i].out, &model->layers[i].up,
+                                             &model->layers[i].down};
+        for (size_t l = 0; l < sizeof linears / sizeof linears[0]; l++)
+            if (linears[l]->has_bias) {
+                linears[l]->bias = next;
+                next += linears[l]->out;
+            }
+    }
+}
+
+static int allocate(struct lm_model *model, loam_error *error)
+{
+    const struct lm_config *config = &model->config;
+    size_t biases = 0;
+    for (size_t i = 0; i < model->count; i++)
+        if (is_bias(model->parameters[i].part))
+            biases += (size_t)model->parameters[i].count;
+    if (!(model->layers = lm_alloc((size_t)config->layers, sizeof *model->layers, error)))
+        return LOAM_ENOMEM;
+    if (biases && !(model->loaded && model->dtype == LM_F32) &&
+        !(model->biases = lm_alloc(biases, sizeof *model->biases, error)))
+        return LOAM_ENOMEM;
+    if (config->learned_positions)
+        return LOAM_OK;
+    model->inverse_frequency = lm_alloc((size_t)(config->head_size / 2), sizeof *model->inverse_frequency, error);
+    if (!model->inverse_frequency)
+        return LOAM_ENOMEM;
+    lm_rope_frequencies(config, model->inverse_frequency);
+    return LOAM_OK;
+}
+
+int lm_model_bind(struct lm_model *model, loam_error *error)
+{
+    static const enum lm_part head[] = {LM_PART_HEAD, LM_PART_COUNT};
+    static const enum lm_part tied[] = {LM_PART_EMBEDDING, LM_PART_COUNT};
+    if (!model->layers && allocate(model, error))
+        return LOAM_ENOMEM;
+    const int embedding = lm_model_find(model, -1, LM_PART_EMBEDDING);
+    const int positions = lm_model_find(model, -1, LM_PART_POSITIONS);
+    model->embedding = matrix_of(model, embedding);
+    model->embedding_gradient = model->parameters[embedding].offset;
+    if (positions >= 0) {
+        model->positions = matrix_of(model, positions);
+        model->positions_gradient = model->parameters[positions].offset;
+    }
+    model->final_norm = norm_of(model, -1, LM_PART_FINAL_NORM, LM_PART_FINAL_NORM_BIAS);
+    model->head = linear_of(model, -1, model->config.tied ? tied : head, LM_PART_COUNT);
+    for (int64_t i = 0; i < model->config.layers; i++)
+        bind_layer(model, i);
+    if (model->biases)
+        bind_biases(model);
+    return LOAM_OK;
+}
+
+void lm_model_refresh_biases(struct lm_model *model)
+{
+    float *next = model->biases;
+    if (!next)
+        return;
+    for (size_t i = 0; i < model->count; i++)
+        if (is_bias(model->parameters[i].part)) {
+            lm_convert(LM_F32, next, model->views[i].dtype, model->views[i].data, (size_t)model->parameters[i].count);
+            next += model->parameters[i].count;
+        }
+}
