@@ -18,11 +18,9 @@
 #ifdef LM_REFERENCE_F64
 typedef double real;
 #define LM_PLAIN(name) lm_f64_##name
-enum { LM_REAL = LM_F64 };
 #else
 typedef float real;
 #define LM_PLAIN(name) lm_plain_##name
-enum { LM_REAL = LM_F32 };
 #endif
 
 /* One element of a matrix of F32, BF16 or F64, and the same rounded to the matrix's type when put there. */
