@@ -1,18 +1,15 @@
-/* Every backward operation against differences of its forward one.
+/* Every backward operation against differences of its forward one (attention: test_gradients_attention.c).
  *
- * The plain operations are compiled a second time in double (lm_f64_...). There, the slope of
- * loss = sum of above * out along a direction is taken by the central difference of fourth order,
- * (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12h with h = 1e-3: its own error is h^4/30 of the fifth derivative, some 1e-13, and the
- * rounding of f over h, another 1e-13 times the loss. Directions are single elements and random unit vectors.
+ * The plain operations are compiled a second time in double (lm_f64_...); there support/differences.h takes slopes.
  * Then the fp32 backward passes of the plain and the fast table are held against the double one, within bounds that follow
  * from the rounding of fp32 (support/numbers.h); in the plain table every sum counts as one rounding.
  */
 #include "compute/reference/reference.h"
-#include "support/numbers.h"
+#include "support/differences.h"
 
 #include <math.h>
 
-enum { ELEMENTS = 48, DIRECTIONS = 6, TABLES = 2 };
+enum { TABLES = 2 };
 
 static struct lm_device *devices[TABLES];    /* the plain table, then the one a user gets */
 static struct lm_random generator;
@@ -20,78 +17,6 @@ static struct lm_random generator;
 static double rounding(int table, int64_t terms)
 {
     return test_rounding(table == 0 ? 1 : terms);
-}
-
-/* A forward pass and the variables it reads. */
-struct function {
-    void (*run)(const void *context);
-    const void *context;
-    const double *out, *above;
-    int64_t count;           /* of out and above */
-};
-
-struct variable {
-    const char *name;
-    double *x;
-    const double *slope;     /* what the backward pass says */
-    int64_t count;
-};
-
-static double loss(const struct function *function)
-{
-    double sum = 0;
-    function->run(function->context);
-    for (int64_t i = 0; i < function->count; i++)
-        sum += function->above[i] * function->out[i];
-    return sum;
-}
-
-static double slope_along(const struct function *function, const struct variable *variable, const double *direction)
-{
-    static const double steps[] = {-2e-3, -1e-3, 1e-3, 2e-3}, weights[] = {1, -8, 8, -1};
-    double *kept = test_take(variable->count, sizeof *kept), slope = 0;
-    memcpy(kept, variable->x, (size_t)variable->count * sizeof *kept);
-    for (int s = 0; s < 4; s++) {
-        for (int64_t i = 0; i < variable->count; i++)
-            variable->x[i] = kept[i] + steps[s] * direction[i];
-        slope += weights[s] * loss(function) / 12e-3;
-    }
-    memcpy(variable->x, kept, (size_t)variable->count * sizeof *kept);
-    return slope;
-}
-
-static void check_direction(const char *label, const struct function *function, const struct variable *variable,
-                            const double *direction)
-{
-    double told = 0, size = 0;
-    for (int64_t i = 0; i < variable->count; i++) {
-        told += variable->slope[i] * direction[i];
-        size += fabs(variable->slope[i] * direction[i]);
-    }
-    double found = slope_along(function, variable, direction);
-    if (!(fabs(found - told) <= 1e-8 * (1 + size)))
-        fail_msg("%s: d%s: backward says %.12g, differences %.12g", label, variable->name, told, found);
-}
-
-static void check_differences(const char *label, const struct function *function, const struct variable *variables,
-                              int count)
-{
-    for (int v = 0; v < count; v++) {
-        const struct variable *variable = &variables[v];
-        double *direction = test_take(variable->count, sizeof *direction);
-        int64_t elements = variable->count < ELEMENTS ? variable->count : ELEMENTS;
-        for (int64_t e = 0; e < elements; e++) {
-            int64_t i = elements == variable->count ? e : (int64_t)lm_random_below(&generator, (uint64_t)variable->count);
-            direction[i] = 1;
-            check_direction(label, function, variable, direction);
-            direction[i] = 0;
-        }
-        for (int d = 0; d < DIRECTIONS; d++) {
-            for (int64_t i = 0; i < variable->count; i++)
-                direction[i] = lm_random_normal(&generator) / sqrt((double)variable->count);
-            check_direction(label, function, variable, direction);
-        }
-    }
 }
 
 static struct lm_matrix f64_matrix(const double *x, int64_t stride)
@@ -120,7 +45,7 @@ static double *copied(const double *x, int64_t count)
     return copy;
 }
 
-/* Runs in double what adds to `before` and checks that it added and did not set: the sum less `before`. */
+/* What a backward pass added to `before`: wrong where it set instead. */
 static double *minus(const double *sum, const double *before, int64_t count)
 {
     double *rest = test_take(count, sizeof *rest);
@@ -194,8 +119,8 @@ static void test_linear(void **state)
                       .a = f64_matrix(above, out), .b = f64_matrix(x, in), .c = f64_matrix(dw, in)});
         lm_f64_bias_backward(devices[0], rows, out, above, out, dbias);
         dw = minus(dw, before, out * in);
-        struct function function = {linear_forward, &l, y, above, rows * out};
-        check_differences(label, &function, (struct variable[]){{"x", x, dx, rows * in}, {"w", w, dw, out * in},
+        struct test_function function = {linear_forward, &l, y, above, rows * out};
+        test_differences(&generator, label, &function, (struct test_variable[]){{"x", x, dx, rows * in}, {"w", w, dw, out * in},
                           {"bias", bias, dbias, out}}, 3);
         for (int table = 0; table < TABLES; table++)
             linear_backward_single(table, label, &l, above, dx, dw, before, dbias);
@@ -238,8 +163,8 @@ static void check_embedding(int64_t rows, int64_t width, int64_t vocabulary, boo
                           positions_table, out};
     lm_f64_embed_backward(devices[0], rows, width, ids, above, dtable, vocabulary, e.positions,
                           with_positions ? dpositions : NULL, position_count);
-    struct function function = {embedding_forward, &e, out, above, rows * width};
-    check_differences(label, &function, (struct variable[]){{"table", table, minus(dtable, before, vocabulary * width),
+    struct test_function function = {embedding_forward, &e, out, above, rows * width};
+    test_differences(&generator, label, &function, (struct test_variable[]){{"table", table, minus(dtable, before, vocabulary * width),
                       vocabulary * width}, {"positions", positions_table, dpositions, position_count * width}},
                       with_positions ? 2 : 1);
     for (int table_at = 0; table_at < TABLES; table_at++) {
@@ -359,14 +284,14 @@ static void check_norm(bool rms, int64_t rows, int64_t groups, int64_t width, in
         lm_f64_layer_norm_backward(devices[0], rows, width, x, f64_matrix(n.weight, 0), n.mean, n.rstd, above, added, true,
                                    NULL, NULL);
     }
-    struct function function = {norm_forward, &n, n.y, above, count};
-    struct variable variables[] = {{"x", x, dx, count}, {"x, added", x, minus(added, before, count), count},
+    struct test_function function = {norm_forward, &n, n.y, above, count};
+    struct test_variable variables[] = {{"x", x, dx, count}, {"x, added", x, minus(added, before, count), count},
                                    {"weight", weight, dweight, width}, {"bias", bias, dbias, width}};
-    check_differences(label, &function, variables, 2);
+    test_differences(&generator, label, &function, variables, 2);
     if (weighted)
-        check_differences(label, &function, variables + 2, 1);
+        test_differences(&generator, label, &function, variables + 2, 1);
     if (biased)
-        check_differences(label, &function, variables + 3, 1);
+        test_differences(&generator, label, &function, variables + 3, 1);
     for (int table = 0; table < TABLES; table++)
         norm_backward_single(table, label, &n, above, dx, dweight, dbias, before);
     check_devices(label);
@@ -415,8 +340,8 @@ static void check_rotation(int64_t rows, int64_t heads, int64_t head_size, int64
     struct rotation rotation = {rows, heads, head_size, stride, x, angles, test_take(count, sizeof(double))};
     double *dx = copied(above, count);
     lm_f64_rope(devices[0], rows, heads, head_size, dx, stride, angles, true);
-    struct function function = {rotation_forward, &rotation, rotation.y, above, count};
-    check_differences(label, &function, &(struct variable){"x", x, dx, count}, 1);
+    struct test_function function = {rotation_forward, &rotation, rotation.y, above, count};
+    test_differences(&generator, label, &function, &(struct test_variable){"x", x, dx, count}, 1);
     for (int table = 0; table < TABLES; table++) {
         float *got = test_to_floats(above, count);
         lm_device_ops(devices[table])->rope(devices[table], rows, heads, head_size, got, stride,
@@ -467,8 +392,8 @@ static void test_gelu(void **state)
             double *bound = test_take(count, sizeof *bound);
             struct elements e = {1, count, tanh_form, x, y};
             lm_f64_gelu_backward(devices[0], count, tanh_form, x, above, dx);
-            struct function function = {gelu_forward, &e, y, above, count};
-            check_differences(tanh_form ? "gelu tanh" : "gelu erf", &function, &(struct variable){"x", x, dx, count}, 1);
+            struct test_function function = {gelu_forward, &e, y, above, count};
+            test_differences(&generator, tanh_form ? "gelu tanh" : "gelu erf", &function, &(struct test_variable){"x", x, dx, count}, 1);
             for (int64_t i = 0; i < count; i++)
                 bound[i] = test_rounding(1) * fabs(above[i]) * (1 + fabs(x[i]));
             for (int table = 0; table < TABLES; table++) {
@@ -495,8 +420,8 @@ static void test_swiglu(void **state)
         double *y = test_take(count, sizeof *y), *dx = test_take(2 * count, sizeof *dx);
         struct elements e = {rows, width, false, x, y};
         lm_f64_swiglu_backward(devices[0], rows, width, x, above, dx);
-        struct function function = {swiglu_forward, &e, y, above, count};
-        check_differences("swiglu", &function, &(struct variable){"gate_up", x, dx, 2 * count}, 1);
+        struct test_function function = {swiglu_forward, &e, y, above, count};
+        test_differences(&generator, "swiglu", &function, &(struct test_variable){"gate_up", x, dx, 2 * count}, 1);
         double *bound = test_take(2 * count, sizeof *bound);
         for (int64_t i = 0; i < count; i++) {
             int64_t gate = i / width * 2 * width + i % width, up = gate + width;
@@ -547,8 +472,8 @@ static void check_cross_entropy(int64_t rows, int64_t vocabulary, int64_t gap, f
     for (int64_t r = 0; r < rows; r++)
         for (int64_t g = vocabulary; g < stride; g++)
             told[r * stride + g] = 0;
-    struct function function = {cross_entropy_forward, &l, l.loss, above, rows};
-    check_differences(label, &function, &(struct variable){"logits", logits, told, count}, 1);
+    struct test_function function = {cross_entropy_forward, &l, l.loss, above, rows};
+    test_differences(&generator, label, &function, &(struct test_variable){"logits", logits, told, count}, 1);
     for (int table = 0; table < TABLES; table++) {
         float *got = test_to_floats(logits, count), *got_loss = test_take(rows, sizeof *got_loss);
         lm_device_ops(devices[table])->cross_entropy(devices[table], rows, vocabulary, got, stride, targets, scale, true,
