@@ -1,7 +1,7 @@
 /* Matrix products of every table against the plain one.
  *
  * Bound of an element: rounding(k + 2) times the sum of |a||b| over its k terms (+ |bias| + |c|), which the plain table computes
- * from absolute values; where c is BF16, 2^-8 of the result more (two roundings of half a unit, 2^-9 each); and k of the
+ * from absolute values; where c is BF16, 2^-7 of the result more (two roundings of half a unit, 2^-8 each); and k of the
  * smallest fp32 numbers, for products below their range.
  */
 #include "compute/device.h"
@@ -71,7 +71,7 @@ static void judge_product(const char *label, int64_t m, int64_t n, int64_t k, in
         for (int64_t j = 0; j < n; j++) {
             int64_t at = i * c_stride + j;
             bound[at] = test_rounding(k + 2) * (double)size[at] + (double)k * 0x1p-149;
-            bound[at] += how & C_BF16 ? 0x1p-8 * fabs((double)value[at]) : 0;
+            bound[at] += how & C_BF16 ? 0x1p-7 * fabs((double)value[at]) : 0;
         }
     float *before = how & C_BF16 ? test_take(p.c_count, sizeof *before) : (float *)c;
     for (int64_t i = 0; i < p.c_count && how & C_BF16; i++)
