@@ -58,7 +58,7 @@ int lm_value_fail(const struct lm_document *document, const struct lm_value *val
  * are written with U+FFFD for the bad bytes; numbers that are not finite as null. */
 struct lm_json_writer {
     struct lm_bytes *out;
-    int depth, indent;       /* indent: spaces a level, 0 for one line */
+    int depth, indent;       /* indent: spaces a level, 0 for one line, -1 for one without blanks */
     bool comma, after_key, failed;
 };
 struct lm_json_writer lm_json_writer(struct lm_bytes *out, int indent);

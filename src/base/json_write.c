@@ -17,7 +17,7 @@ static void put(struct lm_json_writer *writer, const char *text, size_t length)
 
 static void new_line(struct lm_json_writer *writer)
 {
-    if (writer->indent == 0)
+    if (writer->indent <= 0)
         return;
     put(writer, "\n", 1);
     for (int i = 0; i < writer->depth * writer->indent; i++)
@@ -32,7 +32,7 @@ static void separate(struct lm_json_writer *writer)
         return;
     }
     if (writer->comma)
-        put(writer, writer->indent ? "," : ", ", writer->indent ? 1 : 2);
+        put(writer, ", ", writer->indent ? 1 : 2);
     if (writer->depth > 0)
         new_line(writer);
 }
@@ -119,7 +119,7 @@ static void put_key(struct lm_json_writer *writer, const char *key, size_t lengt
 {
     separate(writer);
     put_escaped(writer, key, length);
-    put(writer, ": ", 2);
+    put(writer, ": ", writer->indent < 0 ? 1 : 2);
     writer->after_key = true;
 }
 

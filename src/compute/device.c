@@ -1,3 +1,4 @@
+#include "compute/cpu/cpu.h"
 #include "compute/device.h"
 
 #include <stdarg.h>
@@ -6,19 +7,11 @@
 
 enum { MAX_THREADS = 1024 };
 
-static const char *isa_name(enum lm_isa isa)
-{
-    static const char *const names[] = {[LM_ISA_AUTO] = "auto", [LM_ISA_SCALAR] = "scalar", [LM_ISA_AVX2] = "avx2",
-                                        [LM_ISA_AVX512] = "avx512"};
-    return isa >= LM_ISA_AUTO && isa <= LM_ISA_AVX512 ? names[isa] : "unknown";
-}
-
 static int fill_table(struct lm_device *device, const struct lm_device_options *options, loam_error *error)
 {
-    if (options->reference || options->isa == LM_ISA_AUTO)
+    if (options->reference)
         return lm_reference_open(device, error);
-    return lm_fail(error, LOAM_EUNSUPPORTED, "device: instruction set %s is not in this build; use auto",
-                   isa_name(options->isa));
+    return lm_cpu_open(device, error);
 }
 
 int lm_device_open(const struct lm_device_options *options, struct lm_device **device, loam_error *error)

@@ -52,6 +52,8 @@ struct lm_tensor {
  * shards. Errors name the file and the tensor. */
 struct lm_tensors;
 int lm_tensors_open(const char *path, struct lm_tensors **tensors, loam_error *error);
+/* The same for a file that is already in memory; `data` stays the caller's and must outlive `tensors`. */
+int lm_tensors_read(const void *data, size_t size, const char *name, struct lm_tensors **tensors, loam_error *error);
 void lm_tensors_close(struct lm_tensors *tensors);
 size_t lm_tensors_count(const struct lm_tensors *tensors);
 const struct lm_tensor *lm_tensors_at(const struct lm_tensors *tensors, size_t index);  /* in file order */

@@ -1,6 +1,14 @@
 #include "support.h"
 
+#include <locale.h>
 #include <unistd.h>
+
+/* Every test runs in the locale of its environment, as a program that embeds the library may: the suite uses that to
+ * run everything where numbers have a comma. */
+__attribute__((constructor)) static void use_locale(void)
+{
+    setlocale(LC_ALL, "");
+}
 
 enum { MAX_FOLDERS = 64 };
 static char *folders[MAX_FOLDERS];
