@@ -17,6 +17,7 @@
 #ifndef LOAM_DATA_H
 #define LOAM_DATA_H
 
+#include "material.h"    /* the built-in corpus, conversations and questions */
 #include "tokenizer/tokenizer.h"
 
 enum lm_role { LM_SYSTEM, LM_USER, LM_ASSISTANT };
