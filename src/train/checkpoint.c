@@ -57,7 +57,10 @@ static int write_parts(const struct lm_run *run, const char *path, struct lm_ten
         for (size_t i = 0; i < count; i++) {
             const size_t at = p * count + i;
             snprintf(names[at], NAME_ROOM, "%s%s", parts[p].prefix, table[i].name);
-            list[at] = (struct lm_tensor){.name = names[at], .dtype = LM_F32, .rank = table[i].rank, .shape = table[i].shape,
+            list[at] = (struct lm_tensor){.name = names[at],
+                                          .dtype = LM_F32,
+                                          .rank = table[i].rank,
+                                          .shape = table[i].shape,
                                           .count = (uint64_t)table[i].count,
                                           .bytes = (uint64_t)table[i].count * sizeof(float)};
         }
@@ -77,7 +80,7 @@ static int write_training_state(const struct lm_run *run, const char *folder, lo
     size_t count;
     lm_model_parameters(run->model, &count);
     struct lm_tensor *list = lm_alloc(3 * count, sizeof *list, error);
-    char (*names)[NAME_ROOM] = list ? lm_alloc(3 * count, sizeof *names, error) : NULL;
+    char(*names)[NAME_ROOM] = list ? lm_alloc(3 * count, sizeof *names, error) : NULL;
     char *path = names ? lm_path_join(folder, "training_state.safetensors", error) : NULL;
     int code = path ? write_parts(run, path, list, names, error) : LOAM_ENOMEM;
     lm_free(path);
@@ -221,8 +224,10 @@ static int check_room(const struct lm_run *run, loam_error *error)
     char need[32], have[32];
     lm_format_size(needed, need);
     lm_format_size(space, have);
-    return lm_fail(error, LOAM_ENOSPACE, "%s: a checkpoint takes %s and the disk has %s left; earlier checkpoints are whole: "
-                   "make room, then go on with --resume", run->checkpoints, need, have);
+    return lm_fail(error, LOAM_ENOSPACE,
+                   "%s: a checkpoint takes %s and the disk has %s left; earlier checkpoints are whole: "
+                   "make room, then go on with --resume",
+                   run->checkpoints, need, have);
 }
 
 /* Keeps the newest ones and the best. */

@@ -17,14 +17,18 @@ int lm_evaluate_with(struct lm_pass *pass, struct lm_samples *samples, struct lm
         int code = lm_samples_next(samples, &place, batch, error);
         if (code != LOAM_OK)
             return code;
-        const struct lm_pass_input input = {.ids = batch->ids, .targets = batch->targets, .positions = batch->positions,
+        const struct lm_pass_input input = {.ids = batch->ids,
+                                            .targets = batch->targets,
+                                            .positions = batch->positions,
                                             .segment_start = batch->segment_start};
         code = lm_pass_run(pass, &input, 0, NULL, &loss, NULL, error);
         if (code != LOAM_OK)
             return code;
         if (!isfinite(loss))
-            return lm_fail(error, LOAM_ENUMERIC, "evaluation: the loss of batch %lld of %lld is %g; the weights are beyond use "
-                           "(look weights shows them)", (long long)i + 1, (long long)batches, loss);
+            return lm_fail(error, LOAM_ENUMERIC,
+                           "evaluation: the loss of batch %lld of %lld is %g; the weights are beyond use "
+                           "(look weights shows them)",
+                           (long long)i + 1, (long long)batches, loss);
         sum += loss;
         tokens += batch->trained;
         if (observer && observer->progress)
@@ -34,10 +38,12 @@ int lm_evaluate_with(struct lm_pass *pass, struct lm_samples *samples, struct lm
         return lm_fail(error, LOAM_EUSAGE, "the evaluation data has no token to predict; give a longer file");
     struct lm_samples_summary summary;
     lm_samples_summarise(samples, &summary);
-    *evaluation = (struct lm_evaluation){.loss = sum / (double)tokens, .tokens = tokens, .bytes = summary.trained_bytes};
+    *evaluation =
+        (struct lm_evaluation){.loss = sum / (double)tokens, .tokens = tokens, .bytes = summary.trained_bytes};
     evaluation->perplexity = exp(evaluation->loss);
-    evaluation->bits_per_byte = summary.trained_bytes > 0 ? evaluation->loss / M_LN2 * (double)summary.trained /
-                                                                (double)summary.trained_bytes : NAN;
+    evaluation->bits_per_byte = summary.trained_bytes > 0
+                                    ? evaluation->loss / M_LN2 * (double)summary.trained / (double)summary.trained_bytes
+                                    : NAN;
     return LOAM_OK;
 }
 
@@ -48,14 +54,16 @@ int lm_evaluate(struct lm_model *model, struct lm_samples *samples, int64_t batc
     struct lm_pass *pass = NULL;
     struct lm_batch arrays = {.batch = batch, .length = length};
     size_t bytes;
-    if (batch < 1 || length < 1 || !lm_mul((size_t)batch, (size_t)length, &bytes) || !lm_mul(bytes, sizeof(int32_t), &bytes))
+    if (batch < 1 || length < 1 || !lm_mul((size_t)batch, (size_t)length, &bytes) ||
+        !lm_mul(bytes, sizeof(int32_t), &bytes))
         return lm_fail(error, LOAM_EUSAGE, "evaluation: batch %lld and length %lld are out of range", (long long)batch,
                        (long long)length);
     lm_layout_add(&layout, (void **)&arrays.ids, "ids", bytes);
     lm_layout_add(&layout, (void **)&arrays.targets, "targets", bytes);
     lm_layout_add(&layout, (void **)&arrays.positions, "positions", bytes);
     lm_layout_add(&layout, (void **)&arrays.segment_start, "segments", bytes);
-    int code = lm_pass_create(model, &(struct lm_pass_options){.batch = batch, .length = length}, &layout, &pass, error);
+    int code =
+        lm_pass_create(model, &(struct lm_pass_options){.batch = batch, .length = length}, &layout, &pass, error);
     if (code == LOAM_OK)
         code = lm_layout_check(&layout, error);
     void *block = code == LOAM_OK ? lm_block_map(layout.size, error) : NULL;

@@ -1,5 +1,5 @@
-/* What stands beside the weights in a model directory: the tokenizer's files and generation_config.json. They lie in the
- * run's directory from its beginning, and every checkpoint has a copy. */
+/* What stands beside the weights in a model directory: the tokenizer's files and generation_config.json. They lie in
+ * the run's directory from its beginning, and every checkpoint has a copy. */
 #include "run.h"
 
 #include <errno.h>
@@ -9,8 +9,15 @@
 enum { COPY_PIECE = 1 << 20 };
 
 static const char *const tokenizer_files[] = {
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-    "tokenizer.model", "chat_template.jinja", NULL,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    NULL,
 };
 static const char generation_config[] = "generation_config.json";
 
@@ -60,7 +67,8 @@ static int copy_all(const char *from, const char *to, loam_error *error)
 }
 
 /* Copies generation_config.json's settings with another end of turn; a new one where the base has none. */
-static int write_generation(const struct lm_run *run, const struct lm_document *old, const char *path, loam_error *error)
+static int write_generation(const struct lm_run *run, const struct lm_document *old, const char *path,
+                            loam_error *error)
 {
     const struct lm_value *root = old ? lm_document_root(old) : NULL;
     const int32_t end = lm_template_end_of_turn(run->chat_template, run->tokenizer);
@@ -114,7 +122,7 @@ int lm_kit_make(const struct lm_run *run, loam_error *error)
     for (const char *const *name = tokenizer_files; code == LOAM_OK && run->tokenizer && *name; name++) {
         const bool config = strcmp(*name, "tokenizer_config.json") == 0;
         if (strcmp(*name, "chat_template.jinja") == 0 && run->chat_template)
-            continue;    /* the template is stored in tokenizer_config.json */
+            continue; /* the template is stored in tokenizer_config.json */
         if (!run->tokens_added || config)
             code = copy_present(base, run->directory, *name, error);
     }

@@ -49,8 +49,10 @@ static int take_lock(struct lm_run *run, loam_error *error)
     int code = path ? lm_lock_take(path, &run->lock, error) : LOAM_ENOMEM;
     lm_free(path);
     if (code == LOAM_EBUSY)
-        return lm_fail(error, LOAM_EBUSY, "%s: another run is going on in this directory; wait until it has ended, or choose "
-                       "another directory", run->directory);
+        return lm_fail(error, LOAM_EBUSY,
+                       "%s: another run is going on in this directory; wait until it has ended, or choose "
+                       "another directory",
+                       run->directory);
     return code;
 }
 
@@ -67,7 +69,8 @@ static bool has_file(const char *folder, const char *name)
 static int refuse_used(const struct lm_run *run, loam_error *error)
 {
     if (lm_file_exists(run->yaml_path))
-        return lm_fail(error, LOAM_EUSAGE, "%s: holds a run already; go on with it by --resume, or choose another directory",
+        return lm_fail(error, LOAM_EUSAGE,
+                       "%s: holds a run already; go on with it by --resume, or choose another directory",
                        run->directory);
     if (has_file(run->directory, "config.json") || has_file(run->directory, "model.safetensors"))
         return lm_fail(error, LOAM_EUSAGE, "%s: holds a model, which the run would overwrite; choose another directory",
@@ -121,9 +124,10 @@ static int check_base_tokenizer(const struct lm_run *run, loam_error *error)
     lm_tokenizer_free(tokenizer);
     if (found == run->state.base_tokenizer)
         return LOAM_OK;
-    return lm_fail(error, LOAM_EMISMATCH, "%s: its tokenizer is another than the one this run began with (fingerprint "
-                   "%016llx, then %016llx); put the old tokenizer.json back, or start a new run", base,
-                   (unsigned long long)found, (unsigned long long)run->state.base_tokenizer);
+    return lm_fail(error, LOAM_EMISMATCH,
+                   "%s: its tokenizer is another than the one this run began with (fingerprint "
+                   "%016llx, then %016llx); put the old tokenizer.json back, or start a new run",
+                   base, (unsigned long long)found, (unsigned long long)run->state.base_tokenizer);
 }
 
 static int open_template(struct lm_run *run, const char *from, loam_error *error)
@@ -161,8 +165,10 @@ static int open_tokenizer(struct lm_run *run, loam_error *error)
         return code;
     const uint64_t found = lm_tokenizer_fingerprint(run->tokenizer);
     if (run->resumed && found != run->state.tokenizer)
-        return lm_fail(error, LOAM_EMISMATCH, "%s: its tokenizer is another than the run's (fingerprint %016llx, then "
-                       "%016llx)", from, (unsigned long long)found, (unsigned long long)run->state.tokenizer);
+        return lm_fail(error, LOAM_EMISMATCH,
+                       "%s: its tokenizer is another than the run's (fingerprint %016llx, then "
+                       "%016llx)",
+                       from, (unsigned long long)found, (unsigned long long)run->state.tokenizer);
     run->state.tokenizer = found;
     return LOAM_OK;
 }
@@ -184,9 +190,10 @@ static int open_model(struct lm_run *run, loam_error *error)
     if (code != LOAM_OK || size <= lm_model_config(run->model)->vocabulary)
         return code;
     if (!run->tokens_added)
-        return lm_fail(error, LOAM_EMISMATCH, "%s: the tokenizer has ids up to %lld and the model a vocabulary of %lld; take "
-                       "the tokenizer that belongs to the model", from, (long long)size - 1,
-                       (long long)lm_model_config(run->model)->vocabulary);
+        return lm_fail(error, LOAM_EMISMATCH,
+                       "%s: the tokenizer has ids up to %lld and the model a vocabulary of %lld; take "
+                       "the tokenizer that belongs to the model",
+                       from, (long long)size - 1, (long long)lm_model_config(run->model)->vocabulary);
     lm_model_close(run->model);
     run->model = NULL;
     options.vocabulary = size;
@@ -200,7 +207,8 @@ static int settle_length(struct lm_run *run, loam_error *error)
     if (settings->seq < 0)
         settings->seq = context < LONGEST_DEFAULT_SEQ ? context : LONGEST_DEFAULT_SEQ;
     if (settings->seq > context)
-        return lm_fail(error, LOAM_EUSAGE, "setting 'seq': found %lld, and the model's context is %lld; use at most that",
+        return lm_fail(error, LOAM_EUSAGE,
+                       "setting 'seq': found %lld, and the model's context is %lld; use at most that",
                        (long long)settings->seq, (long long)context);
     return LOAM_OK;
 }
@@ -217,11 +225,19 @@ static int open_samples(const struct lm_run *run, const struct lm_run_sources *s
         list[i] = (struct lm_source){.path = sources->items[i].path, .weight = sources->items[i].weight};
     const struct lm_samples_options options = {
         .kind = settings->command == LM_RUN_FINETUNE ? LM_SAMPLES_CHAT : LM_SAMPLES_TEXT,
-        .sources = list, .source_count = sources->count, .tokenizer = run->tokenizer, .chat_template = run->chat_template,
-        .vocabulary = (int32_t)lm_model_config(run->model)->vocabulary, .threads = (int)settings->threads,
-        .length = settings->seq, .batch = settings->batch, .train_on_all = settings->train_on_all,
-        .pack = !settings->no_pack && !ids_only(sources), .shuffle = training && !settings->no_shuffle,
-        .seed = settings->seed, .observer = run->hooks->observer,
+        .sources = list,
+        .source_count = sources->count,
+        .tokenizer = run->tokenizer,
+        .chat_template = run->chat_template,
+        .vocabulary = (int32_t)lm_model_config(run->model)->vocabulary,
+        .threads = (int)settings->threads,
+        .length = settings->seq,
+        .batch = settings->batch,
+        .train_on_all = settings->train_on_all,
+        .pack = !settings->no_pack && !ids_only(sources),
+        .shuffle = training && !settings->no_shuffle,
+        .seed = settings->seed,
+        .observer = run->hooks->observer,
     };
     int code = lm_samples_open(&options, samples, error);
     lm_free(list);
@@ -232,9 +248,10 @@ static int check_data(const struct lm_run *run, const char *what, uint64_t found
 {
     if (!run->resumed || found == wanted)
         return LOAM_OK;
-    return lm_fail(error, LOAM_EMISMATCH, "%s: the setting '%s' in it names files that have changed since the run began "
-                   "(fingerprint %016llx, then %016llx); put the old files back, or start a new run", run->yaml_path, what,
-                   (unsigned long long)found, (unsigned long long)wanted);
+    return lm_fail(error, LOAM_EMISMATCH,
+                   "%s: the setting '%s' in it names files that have changed since the run began "
+                   "(fingerprint %016llx, then %016llx); put the old files back, or start a new run",
+                   run->yaml_path, what, (unsigned long long)found, (unsigned long long)wanted);
 }
 
 static int open_data(struct lm_run *run, loam_error *error)
@@ -272,7 +289,8 @@ static void settle_steps(struct lm_run *run)
         settings->steps = settings->steps > 0 && settings->steps < steps ? settings->steps : steps;
     }
     if (settings->warmup < 0)
-        settings->warmup = settings->steps / 20 < LONGEST_DEFAULT_WARMUP ? settings->steps / 20 : LONGEST_DEFAULT_WARMUP;
+        settings->warmup =
+            settings->steps / 20 < LONGEST_DEFAULT_WARMUP ? settings->steps / 20 : LONGEST_DEFAULT_WARMUP;
     if (settings->min_lr < 0)
         settings->min_lr = settings->lr / 10;
 }
@@ -289,8 +307,27 @@ static int write_settings(const struct lm_run *run, loam_error *error)
     return code;
 }
 
+/* A killed run leaves the temporary files that it was writing: ".NAME.part". The lock is held, so they are nobody's. */
+static void remove_leftovers(const struct lm_run *run)
+{
+    char **names;
+    size_t count;
+    if (lm_list_directory(run->directory, &names, &count, NULL) != LOAM_OK)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        const size_t length = strlen(names[i]);
+        char *path = lm_path_join(run->directory, names[i], NULL);
+        if (path && names[i][0] == '.' && length > 5 && strcmp(names[i] + length - 5, ".part") == 0)
+            remove(path);
+        lm_free(path);
+    }
+    lm_free_strings(names, count);
+}
+
 static int prepare_directory(struct lm_run *run, bool resume, loam_error *error)
 {
+    if (resume)
+        remove_leftovers(run);
     int code = resume ? LOAM_OK : lm_make_directories(run->directory, error);
     if (code == LOAM_OK && !resume)
         code = take_lock(run, error);
@@ -324,8 +361,8 @@ static int load(struct lm_run *run, loam_error *error)
     if (code == LOAM_OK && run->resumed)
         code = lm_checkpoint_load(run, error);
     else if (code == LOAM_OK && memory->masters)
-        lm_device_ops(run->device)->convert(run->device, (int64_t)memory->parameters, LM_BF16, memory->weights, LM_F32,
-                                            memory->masters);
+        lm_device_ops(run->device)
+            ->convert(run->device, (int64_t)memory->parameters, LM_BF16, memory->weights, LM_F32, memory->masters);
     return code == LOAM_OK ? lm_device_check(run->device, error) : code;
 }
 

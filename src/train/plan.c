@@ -21,7 +21,8 @@ static void account(const struct lm_layout *layout, size_t *seen, size_t *part)
 
 static bool count_positions(const struct lm_run_settings *settings, int64_t micro_batches, size_t *count)
 {
-    return lm_mul((size_t)settings->batch, (size_t)settings->seq, count) && lm_mul(*count, (size_t)micro_batches, count);
+    return lm_mul((size_t)settings->batch, (size_t)settings->seq, count) &&
+           lm_mul(*count, (size_t)micro_batches, count);
 }
 
 int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_settings *settings, struct lm_model *model,
@@ -32,7 +33,8 @@ int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_sett
     const size_t n = weight_bytes / (settings->dtype == LM_F32 ? sizeof(float) : sizeof(uint16_t));
     size_t positions, seen = 0;
     if (n == 0 || !count_positions(settings, micro_batches, &positions))
-        return lm_fail(error, LOAM_EUSAGE, "the sizes of this run do not fit into an address; use a smaller model, batch, "
+        return lm_fail(error, LOAM_EUSAGE,
+                       "the sizes of this run do not fit into an address; use a smaller model, batch, "
                        "accumulate or seq");
     memory->parameters = n;
     memory->micro_batches = micro_batches;
@@ -51,8 +53,11 @@ int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_sett
     add(layout, &memory->positions, "batch positions", positions, sizeof *memory->positions);
     add(layout, &memory->segment_start, "batch segments", positions, sizeof *memory->segment_start);
     account(layout, &seen, &memory->plan.batches);
-    const struct lm_pass_options options = {.batch = settings->batch, .length = settings->seq, .backward = true,
-                                            .recompute = settings->recompute, .recompute_every = settings->recompute_every};
+    const struct lm_pass_options options = {.batch = settings->batch,
+                                            .length = settings->seq,
+                                            .backward = true,
+                                            .recompute = settings->recompute,
+                                            .recompute_every = settings->recompute_every};
     int code = lm_pass_create(model, &options, layout, &memory->pass, error);
     if (code == LOAM_OK)
         code = lm_layout_check(layout, error);
@@ -74,9 +79,12 @@ int lm_run_memory_fits(const struct lm_run_memory *memory, loam_error *error)
     lm_format_size(limit, here);
     lm_format_size((int64_t)(plan->weights + plan->masters + plan->gradients + plan->optimizer), fixed);
     lm_format_size((int64_t)plan->activations, activations);
-    return lm_fail(error, LOAM_ENOMEM, "this run needs %s of memory and this process may use %s: weights, gradients and "
-                   "optimizer take %s, activations %s; what lowers activations: a smaller batch or seq, recompute layer; "
-                   "what lowers the rest: a smaller model", total, here, fixed, activations);
+    return lm_fail(
+        error, LOAM_ENOMEM,
+        "this run needs %s of memory and this process may use %s: weights, gradients and "
+        "optimizer take %s, activations %s; what lowers activations: a smaller batch or seq, recompute layer; "
+        "what lowers the rest: a smaller model",
+        total, here, fixed, activations);
 }
 
 int lm_run_memory_map(struct lm_run_memory *memory, loam_error *error)
@@ -84,7 +92,7 @@ int lm_run_memory_map(struct lm_run_memory *memory, loam_error *error)
     memory->block = lm_block_map(memory->layout.size, error);
     if (!memory->block)
         return LOAM_ENOMEM;
-    memset(memory->block, 0, memory->layout.size);    /* every page is there before step 1 */
+    memset(memory->block, 0, memory->layout.size); /* every page is there before step 1 */
     lm_layout_bind(&memory->layout, memory->block);
     return LOAM_OK;
 }
@@ -98,11 +106,15 @@ void lm_run_memory_free(struct lm_run_memory *memory)
     *memory = (struct lm_run_memory){0};
 }
 
-struct lm_batch lm_run_memory_batch(const struct lm_run_memory *memory, const struct lm_run_settings *settings, int64_t index)
+struct lm_batch lm_run_memory_batch(const struct lm_run_memory *memory, const struct lm_run_settings *settings,
+                                    int64_t index)
 {
     const size_t at = (size_t)index * (size_t)settings->batch * (size_t)settings->seq;
-    return (struct lm_batch){.batch = settings->batch, .length = settings->seq, .ids = memory->ids + at,
-                             .targets = memory->targets + at, .positions = memory->positions + at,
+    return (struct lm_batch){.batch = settings->batch,
+                             .length = settings->seq,
+                             .ids = memory->ids + at,
+                             .targets = memory->targets + at,
+                             .positions = memory->positions + at,
                              .segment_start = memory->segment_start + at};
 }
 

@@ -160,19 +160,32 @@ static int read_state(const struct lm_document *document, struct lm_run_state *s
     const struct lm_value *root = lm_document_root(document);
     int64_t format;
     int code = lm_value_int(document, lm_value_find(root, "format"), 1, 1, &format, error);
-    const struct { const char *key; int64_t *to; } integers[] = {
-        {"step", &state->step}, {"epoch", &state->place.epoch}, {"batch", &state->place.batch},
+    const struct {
+        const char *key;
+        int64_t *to;
+    } integers[] = {
+        {"step", &state->step},           {"epoch", &state->place.epoch}, {"batch", &state->place.batch},
         {"best_step", &state->best_step}, {"worse", &state->worse},
     };
     for (size_t i = 0; code == LOAM_OK && i < sizeof integers / sizeof *integers; i++)
         code = lm_value_int(document, lm_value_find(root, integers[i].key), 0, INT64_MAX, integers[i].to, error);
-    const struct { const char *key; double *to; } losses[] = {
-        {"loss", &state->loss}, {"eval_loss", &state->eval_loss}, {"best_loss", &state->best_loss},
+    const struct {
+        const char *key;
+        double *to;
+    } losses[] = {
+        {"loss", &state->loss},
+        {"eval_loss", &state->eval_loss},
+        {"best_loss", &state->best_loss},
     };
     for (size_t i = 0; code == LOAM_OK && i < sizeof losses / sizeof *losses; i++)
         code = read_loss(document, lm_value_find(root, losses[i].key), losses[i].to, error);
-    const struct { const char *key; uint64_t *to; } prints[] = {
-        {"tokenizer", &state->tokenizer}, {"base_tokenizer", &state->base_tokenizer}, {"data", &state->data},
+    const struct {
+        const char *key;
+        uint64_t *to;
+    } prints[] = {
+        {"tokenizer", &state->tokenizer},
+        {"base_tokenizer", &state->base_tokenizer},
+        {"data", &state->data},
         {"eval_data", &state->eval_data},
     };
     for (size_t i = 0; code == LOAM_OK && i < sizeof prints / sizeof *prints; i++)
@@ -182,8 +195,8 @@ static int read_state(const struct lm_document *document, struct lm_run_state *s
     return code;
 }
 
-static int check_file(const struct lm_document *document, const char *folder, const char *name, const struct lm_value *entry,
-                      loam_error *error)
+static int check_file(const struct lm_document *document, const char *folder, const char *name,
+                      const struct lm_value *entry, loam_error *error)
 {
     uint64_t wanted, hash;
     int64_t bytes, found;
@@ -194,12 +207,16 @@ static int check_file(const struct lm_document *document, const char *folder, co
     if (code == LOAM_OK)
         code = path ? lm_file_hash(path, &hash, &found, error) : LOAM_ENOMEM;
     if (code == LOAM_OK && (found != bytes || hash != wanted))
-        code = lm_fail(error, LOAM_EFORMAT, "%s: found %lld bytes with checksum %016" PRIx64 ", state.json wants %lld with "
+        code = lm_fail(error, LOAM_EFORMAT,
+                       "%s: found %lld bytes with checksum %016" PRIx64 ", state.json wants %lld with "
                        "%016" PRIx64 ": the file was altered after it was saved; remove the folder %s to go on from an "
-                       "earlier checkpoint", path, (long long)found, hash, (long long)bytes, wanted, folder);
+                       "earlier checkpoint",
+                       path, (long long)found, hash, (long long)bytes, wanted, folder);
     else if (code == LOAM_ENOTFOUND)
-        code = lm_fail(error, LOAM_EFORMAT, "%s: is missing, though state.json lists it; remove the folder %s to go on from "
-                       "an earlier checkpoint", path, folder);
+        code = lm_fail(error, LOAM_EFORMAT,
+                       "%s: is missing, though state.json lists it; remove the folder %s to go on from "
+                       "an earlier checkpoint",
+                       path, folder);
     lm_free(path);
     return code;
 }
@@ -225,8 +242,10 @@ int lm_checkpoint_verify(const char *path, struct lm_run_state *state, loam_erro
     struct lm_run_state read = {0};
     int code = name ? lm_file_read(name, 0, &text, error) : LOAM_ENOMEM;
     if (code == LOAM_OK && !seal_holds(text.data, text.length))
-        code = lm_fail(error, LOAM_EFORMAT, "%s: does not match its own checksum: it was altered after it was saved; remove "
-                       "the folder %s to go on from an earlier checkpoint", name, path);
+        code = lm_fail(error, LOAM_EFORMAT,
+                       "%s: does not match its own checksum: it was altered after it was saved; remove "
+                       "the folder %s to go on from an earlier checkpoint",
+                       name, path);
     if (code == LOAM_OK)
         code = lm_json_parse(text.data, text.length, name, &document, error);
     if (code == LOAM_OK)
@@ -253,9 +272,11 @@ static int read_part(const struct lm_run *run, const struct lm_tensors *file, co
         snprintf(name, sizeof name, "%s%s", prefix, table[i].name);
         const struct lm_tensor *tensor = lm_tensors_find(file, name);
         if (!tensor || tensor->dtype != LM_F32 || tensor->count != (uint64_t)table[i].count)
-            return lm_fail(error, LOAM_EMISMATCH, "%s/training_state.safetensors: tensor '%s' is %s, wanted %lld numbers of "
-                           "F32; the checkpoint belongs to another model", run->resumed, name,
-                           tensor ? "of another size or type" : "missing", (long long)table[i].count);
+            return lm_fail(error, LOAM_EMISMATCH,
+                           "%s/training_state.safetensors: tensor '%s' is %s, wanted %lld numbers of "
+                           "F32; the checkpoint belongs to another model",
+                           run->resumed, name, tensor ? "of another size or type" : "missing",
+                           (long long)table[i].count);
         int code = lm_tensors_pread(file, tensor, 0, data + table[i].offset, (size_t)tensor->bytes, error);
         if (code != LOAM_OK)
             return code;

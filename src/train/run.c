@@ -36,7 +36,7 @@ static int evaluate(struct lm_run *run, bool *better, loam_error *error)
     struct lm_batch batch = lm_run_memory_batch(&run->memory, &run->settings, 0);
     struct lm_evaluation evaluation;
     loam_observer observer = run->hooks->observer ? *run->hooks->observer : (loam_observer){0};
-    observer.cancelled = NULL;    /* a stop waits for the end of the evaluation, so that a resumed run sees the same */
+    observer.cancelled = NULL; /* a stop waits for the end of the evaluation, so that a resumed run sees the same */
     int code = lm_evaluate_with(run->memory.pass, run->eval_samples, &batch, &observer, &evaluation, error);
     if (code != LOAM_OK)
         return code;
@@ -71,10 +71,12 @@ static bool done(const struct lm_run *run)
 
 static int fail_cancelled(const struct lm_run *run, loam_error *error)
 {
-    return lm_fail(error, LOAM_ECANCELLED, "stopped on request after step %lld of %lld, and saved as %s/step-%lld; go on "
-                   "with: loam %s -o %s --resume", (long long)run->state.step, (long long)run->settings.steps,
-                   run->checkpoints, (long long)run->state.step,
-                   run->settings.command == LM_RUN_TRAIN ? "train" : "finetune", run->directory);
+    return lm_fail(error, LOAM_ECANCELLED,
+                   "stopped on request after step %lld of %lld, and saved as %s/step-%lld; go on "
+                   "with: loam %s -o %s --resume",
+                   (long long)run->state.step, (long long)run->settings.steps, run->checkpoints,
+                   (long long)run->state.step, run->settings.command == LM_RUN_TRAIN ? "train" : "finetune",
+                   run->directory);
 }
 
 /* Evaluation, then checkpoint, so that what the evaluation found is in the checkpoint. */
@@ -170,7 +172,8 @@ int lm_run_finish(const struct lm_run *run, loam_error *error)
     char *from = lm_checkpoint_path(run->checkpoints, best ? run->state.best_step : run->state.step, error);
     int code = from ? copy_model(from, run->directory, error) : LOAM_ENOMEM;
     if (code == LOAM_OK && best && run->state.best_step != run->state.step)
-        lm_run_note(run, "the model is that of step %lld, whose evaluation was the best", (long long)run->state.best_step);
+        lm_run_note(run, "the model is that of step %lld, whose evaluation was the best",
+                    (long long)run->state.best_step);
     lm_free(from);
     return code;
 }
@@ -179,9 +182,9 @@ static void report_start(const struct lm_run *run)
 {
     char total[32];
     lm_format_size((int64_t)run->memory.plan.total, total);
-    lm_run_note(run, "%zu parameters, %lld steps of %lld x %lld x %lld tokens, %s of memory, %s", run->memory.parameters,
-                (long long)run->settings.steps, (long long)run->settings.accumulate, (long long)run->settings.batch,
-                (long long)run->settings.seq, total, lm_device_name(run->device));
+    lm_run_note(run, "%zu parameters, %lld steps of %lld x %lld x %lld tokens, %s of memory, %s",
+                run->memory.parameters, (long long)run->settings.steps, (long long)run->settings.accumulate,
+                (long long)run->settings.batch, (long long)run->settings.seq, total, lm_device_name(run->device));
     if (run->resumed)
         lm_run_note(run, "going on from %s", run->resumed);
 }
@@ -190,9 +193,16 @@ static void fill_result(const struct lm_run *run, struct lm_run_result *result)
 {
     const struct lm_run_state *state = &run->state;
     *result = (struct lm_run_result){
-        .steps = state->step, .first_step = run->first_step, .loss = state->loss, .eval_loss = state->eval_loss,
-        .best_loss = state->best_loss, .best_step = state->best_step, .stopped_early = state->stopped_early,
-        .parameters = (int64_t)run->memory.parameters, .seconds = run->seconds, .plan = run->memory.plan,
+        .steps = state->step,
+        .first_step = run->first_step,
+        .loss = state->loss,
+        .eval_loss = state->eval_loss,
+        .best_loss = state->best_loss,
+        .best_step = state->best_step,
+        .stopped_early = state->stopped_early,
+        .parameters = (int64_t)run->memory.parameters,
+        .seconds = run->seconds,
+        .plan = run->memory.plan,
     };
 }
 

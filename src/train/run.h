@@ -20,16 +20,17 @@ struct lm_group {
 struct lm_run_memory {
     struct lm_layout layout;
     struct lm_run_plan plan;
-    void *block;                     /* the arena; NULL until mapped */
-    void *weights;                   /* in settings.dtype */
-    float *masters;                  /* bf16 only, else NULL */
+    void *block;    /* the arena; NULL until mapped */
+    void *weights;  /* in settings.dtype */
+    float *masters; /* bf16 only, else NULL */
     float *gradients, *m, *v;
-    int32_t *ids, *targets, *positions, *segment_start;    /* [micro_batches, B, T] */
+    int32_t *ids, *targets, *positions, *segment_start; /* [micro_batches, B, T] */
     int64_t micro_batches;
     size_t parameters;
     struct lm_pass *pass;
 };
-/* Lays out a run of `model` (opened `later`) with its pass. The settings have no AUTO but steps and what follows from it. */
+/* Lays out a run of `model` (opened `later`) with its pass. The settings have no AUTO but steps and what follows from
+ * it. */
 int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_settings *settings, struct lm_model *model,
                           int64_t micro_batches, loam_error *error);
 /* Refuses what is more than this machine has. */
@@ -38,24 +39,25 @@ int lm_run_memory_fits(const struct lm_run_memory *memory, loam_error *error);
 int lm_run_memory_map(struct lm_run_memory *memory, loam_error *error);
 void lm_run_memory_free(struct lm_run_memory *memory);
 /* The arrays of micro-batch `index`. */
-struct lm_batch lm_run_memory_batch(const struct lm_run_memory *memory, const struct lm_run_settings *settings, int64_t index);
+struct lm_batch lm_run_memory_batch(const struct lm_run_memory *memory, const struct lm_run_settings *settings,
+                                    int64_t index);
 
 /* What state.json holds besides checksums: all that a resumed run needs to know. */
 struct lm_run_state {
-    int64_t step;                    /* done */
-    struct lm_place_in_data place;   /* of the next batch */
-    double loss;                     /* of the last step */
-    double eval_loss, best_loss;     /* NaN: none yet */
-    int64_t best_step;               /* 0: none yet */
-    int64_t worse;                   /* evaluations since the best */
+    int64_t step;                  /* done */
+    struct lm_place_in_data place; /* of the next batch */
+    double loss;                   /* of the last step */
+    double eval_loss, best_loss;   /* NaN: none yet */
+    int64_t best_step;             /* 0: none yet */
+    int64_t worse;                 /* evaluations since the best */
     bool stopped_early;
-    uint64_t tokenizer, base_tokenizer, data, eval_data;    /* fingerprints; 0 where there is none */
+    uint64_t tokenizer, base_tokenizer, data, eval_data; /* fingerprints; 0 where there is none */
 };
 
 struct lm_run_log {
-    int file;                        /* -1: not open */
-    int64_t size;                    /* of whole lines */
-    struct lm_bytes line;            /* room for one, so that writing allocates nothing */
+    int file;             /* -1: not open */
+    int64_t size;         /* of whole lines */
+    struct lm_bytes line; /* room for one, so that writing allocates nothing */
     const char *path;
 };
 int lm_run_log_open(struct lm_run_log *log, const char *path, int64_t keep_step, loam_error *error);
@@ -75,8 +77,8 @@ struct lm_run {
     const struct lm_template *chat_template; /* NULL: training on text */
     bool tokens_added;
     struct lm_samples *samples, *eval_samples;
-    int64_t batches, steps_an_epoch;         /* an epoch */
-    char *resumed;                           /* the checkpoint's directory; NULL: from the beginning */
+    int64_t batches, steps_an_epoch; /* an epoch */
+    char *resumed;                   /* the checkpoint's directory; NULL: from the beginning */
     struct lm_group *groups;
     size_t group_count;
     struct lm_run_memory memory;
@@ -95,8 +97,9 @@ void lm_run_note(const struct lm_run *run, const char *format, ...) LM_PRINTF(2,
 int lm_groups_make(const struct lm_parameter *parameters, size_t count, struct lm_group **groups, size_t *group_count,
                    loam_error *error);
 /* One AdamW step over all groups; the gradient is multiplied by `grad_scale` first. */
-void lm_optimizer_step(struct lm_device *device, const struct lm_run_settings *settings, const struct lm_run_memory *memory,
-                       const struct lm_group *groups, size_t group_count, int64_t step, double lr, double grad_scale);
+void lm_optimizer_step(struct lm_device *device, const struct lm_run_settings *settings,
+                       const struct lm_run_memory *memory, const struct lm_group *groups, size_t group_count,
+                       int64_t step, double lr, double grad_scale);
 
 /* The step after state.step. On failure nothing has changed but the gradients. */
 int lm_run_step(struct lm_run *run, struct lm_step_report *report, loam_error *error);

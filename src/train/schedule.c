@@ -1,4 +1,5 @@
-/* Learning rate: warm-up, then constant, a straight line, or half a cosine (Loshchilov and Hutter, 2017, arXiv:1608.03983). */
+/* Learning rate: warm-up, then constant, a straight line, or half a cosine (Loshchilov and Hutter, 2017,
+ * arXiv:1608.03983). */
 #include "train.h"
 
 #include <math.h>

@@ -11,10 +11,10 @@ enum kind { COMMAND, TEXT, SOURCES, COUNT, SEED, REAL, FLAG, SCHEDULE, RECOMPUTE
 struct key {
     const char *name;
     enum kind kind;
-    size_t offset;             /* of the member */
-    double least, most;        /* of COUNT and REAL */
-    bool automatic;            /* "auto" is a value */
-    bool above;                /* `least` itself is out of range */
+    size_t offset;      /* of the member */
+    double least, most; /* of COUNT and REAL */
+    bool automatic;     /* "auto" is a value */
+    bool above;         /* `least` itself is out of range */
 };
 
 #define AT(member) offsetof(struct lm_run_settings, member)
@@ -66,11 +66,27 @@ void lm_run_settings_init(struct lm_run_settings *settings, enum lm_run_kind kin
 {
     const bool train = kind == LM_RUN_TRAIN;
     *settings = (struct lm_run_settings){
-        .command = kind, .steps = LM_SETTING_AUTO, .epochs = LM_SETTING_AUTO, .batch = 4, .accumulate = 1,
-        .seq = LM_SETTING_AUTO, .lr = train ? 3e-4 : 2e-5, .min_lr = LM_SETTING_AUTO, .schedule = LM_SCHEDULE_COSINE,
-        .warmup = LM_SETTING_AUTO, .weight_decay = train ? 0.1 : 0.01, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8,
-        .clip = 1, .threads = LM_SETTING_AUTO, .recompute = LM_RECOMPUTE_NONE, .recompute_every = 1, .dtype = LM_F32,
-        .save_every = 200, .keep = 2,
+        .command = kind,
+        .steps = LM_SETTING_AUTO,
+        .epochs = LM_SETTING_AUTO,
+        .batch = 4,
+        .accumulate = 1,
+        .seq = LM_SETTING_AUTO,
+        .lr = train ? 3e-4 : 2e-5,
+        .min_lr = LM_SETTING_AUTO,
+        .schedule = LM_SCHEDULE_COSINE,
+        .warmup = LM_SETTING_AUTO,
+        .weight_decay = train ? 0.1 : 0.01,
+        .beta1 = 0.9,
+        .beta2 = 0.95,
+        .epsilon = 1e-8,
+        .clip = 1,
+        .threads = LM_SETTING_AUTO,
+        .recompute = LM_RECOMPUTE_NONE,
+        .recompute_every = 1,
+        .dtype = LM_F32,
+        .save_every = 200,
+        .keep = 2,
     };
 }
 
@@ -87,10 +103,24 @@ void lm_run_settings_free(struct lm_run_settings *settings)
 const char *const *lm_run_settings_keys(void)
 {
     static const char *const names[] = {
-        "command", "model", "data", "eval_data", "template", "steps", "epochs", "batch", "accumulate", "seq", "lr",
-        "min_lr", "schedule", "warmup", "weight_decay", "beta1", "beta2", "epsilon", "clip", "seed", "threads",
-        "no_shuffle", "no_pack", "train_on_all", "add_tokens", "overfit_one_batch", "recompute", "optimizer_state",
-        "dtype", "eval_every", "patience", "save_every", "keep", "sample_prompt", NULL,
+        "command",      "model",
+        "data",         "eval_data",
+        "template",     "steps",
+        "epochs",       "batch",
+        "accumulate",   "seq",
+        "lr",           "min_lr",
+        "schedule",     "warmup",
+        "weight_decay", "beta1",
+        "beta2",        "epsilon",
+        "clip",         "seed",
+        "threads",      "no_shuffle",
+        "no_pack",      "train_on_all",
+        "add_tokens",   "overfit_one_batch",
+        "recompute",    "optimizer_state",
+        "dtype",        "eval_every",
+        "patience",     "save_every",
+        "keep",         "sample_prompt",
+        NULL,
     };
     return names;
 }
@@ -155,7 +185,8 @@ static int fail_unknown(const char *given, loam_error *error)
         }
     }
     if (nearest && best <= 1 + (int)strlen(given) / 3)
-        return lm_fail(error, LOAM_EUSAGE, "setting '%s': there is none of this name; did you mean '%s'?", given, nearest);
+        return lm_fail(error, LOAM_EUSAGE, "setting '%s': there is none of this name; did you mean '%s'?", given,
+                       nearest);
     struct lm_bytes all = {0};
     for (const char *const *name = lm_run_settings_keys(); *name; name++)
         if (lm_bytes_format(&all, NULL, "%s%s", all.length ? ", " : "", *name) != LOAM_OK)
@@ -181,8 +212,8 @@ static int fail_range(const struct key *key, const char *value, loam_error *erro
     char least[32], most[32];
     lm_format_double(key->least, least);
     lm_format_double(key->most, most);
-    return lm_fail(error, LOAM_EUSAGE, "setting '%s': found '%s', wanted a%s number %s %s and at most %s%s", key->name, value,
-                   key->kind == COUNT ? " whole" : "", key->above ? "above" : "of at least", least, most,
+    return lm_fail(error, LOAM_EUSAGE, "setting '%s': found '%s', wanted a%s number %s %s and at most %s%s", key->name,
+                   value, key->kind == COUNT ? " whole" : "", key->above ? "above" : "of at least", least, most,
                    key->automatic ? ", or auto" : "");
 }
 
@@ -255,7 +286,8 @@ static int set_recompute(struct lm_run_settings *settings, const struct key *key
         kind = LM_RECOMPUTE_NONE;
     else if (strcmp(value, "inner") == 0)
         kind = LM_RECOMPUTE_INNER;
-    else if (strcmp(value, "layer") != 0 && (lm_parse_int(value, &every, NULL) != LOAM_OK || every < 1 || every > 100000))
+    else if (strcmp(value, "layer") != 0 &&
+             (lm_parse_int(value, &every, NULL) != LOAM_OK || every < 1 || every > 100000))
         return fail_value(key, value, "none, inner, layer, or a number of layers", error);
     settings->recompute = kind;
     settings->recompute_every = every;
@@ -270,12 +302,13 @@ static int set_dtype(struct lm_run_settings *settings, const struct key *key, co
     return LOAM_OK;
 }
 
-static int check_command(const struct lm_run_settings *settings, const struct key *key, const char *value, loam_error *error)
+static int check_command(const struct lm_run_settings *settings, const struct key *key, const char *value,
+                         loam_error *error)
 {
     if (strcmp(value, commands[settings->command]) == 0)
         return LOAM_OK;
-    return lm_fail(error, LOAM_EUSAGE, "setting '%s': found '%s', wanted '%s'; use the file with loam %s", key->name, value,
-                   commands[settings->command], value);
+    return lm_fail(error, LOAM_EUSAGE, "setting '%s': found '%s', wanted '%s'; use the file with loam %s", key->name,
+                   value, commands[settings->command], value);
 }
 
 static int check_state(const struct key *key, const char *value, loam_error *error)
@@ -283,15 +316,17 @@ static int check_state(const struct key *key, const char *value, loam_error *err
     if (strcmp(value, "f32") == 0)
         return LOAM_OK;
     if (strcmp(value, "bf16") == 0 || strcmp(value, "8bit") == 0)
-        return lm_fail(error, LOAM_EUNSUPPORTED, "setting '%s': '%s' is not supported by this version; f32 is", key->name,
-                       value);
+        return lm_fail(error, LOAM_EUNSUPPORTED, "setting '%s': '%s' is not supported by this version; f32 is",
+                       key->name, value);
     return fail_value(key, value, "f32", error);
 }
 
 static int fail_later(const struct key *key, loam_error *error)
 {
-    return lm_fail(error, LOAM_EUNSUPPORTED, "setting '%s' is not supported by this version; what lowers memory now is "
-                   "recompute (inner, layer or K), a smaller batch with a larger accumulate, and a smaller seq", key->name);
+    return lm_fail(error, LOAM_EUNSUPPORTED,
+                   "setting '%s' is not supported by this version; what lowers memory now is "
+                   "recompute (inner, layer or K), a smaller batch with a larger accumulate, and a smaller seq",
+                   key->name);
 }
 
 int lm_run_settings_set(struct lm_run_settings *settings, const char *name, const char *value, loam_error *error)
@@ -307,18 +342,30 @@ int lm_run_settings_set(struct lm_run_settings *settings, const char *name, cons
         return LOAM_OK;
     }
     switch (key->kind) {
-    case COMMAND: return check_command(settings, key, value, error);
-    case TEXT: return set_text(settings, key, value, error);
-    case SOURCES: return lm_run_sources_add(member_of(settings, key), key->name, value, error);
-    case COUNT: return set_count(settings, key, value, error);
-    case SEED: return set_seed(settings, key, value, error);
-    case REAL: return set_real(settings, key, value, error);
-    case FLAG: return set_flag(settings, key, value, error);
-    case SCHEDULE: return set_schedule(settings, key, value, error);
-    case RECOMPUTE: return set_recompute(settings, key, value, error);
-    case DTYPE: return set_dtype(settings, key, value, error);
-    case STATE: return check_state(key, value, error);
-    case LATER: return fail_later(key, error);
+    case COMMAND:
+        return check_command(settings, key, value, error);
+    case TEXT:
+        return set_text(settings, key, value, error);
+    case SOURCES:
+        return lm_run_sources_add(member_of(settings, key), key->name, value, error);
+    case COUNT:
+        return set_count(settings, key, value, error);
+    case SEED:
+        return set_seed(settings, key, value, error);
+    case REAL:
+        return set_real(settings, key, value, error);
+    case FLAG:
+        return set_flag(settings, key, value, error);
+    case SCHEDULE:
+        return set_schedule(settings, key, value, error);
+    case RECOMPUTE:
+        return set_recompute(settings, key, value, error);
+    case DTYPE:
+        return set_dtype(settings, key, value, error);
+    case STATE:
+        return check_state(key, value, error);
+    case LATER:
+        return fail_later(key, error);
     }
     return LOAM_EUSAGE;
 }
@@ -345,7 +392,8 @@ static int recompute_text(const struct lm_run_settings *settings, struct lm_byte
     return lm_bytes_format(text, error, "%s", names[settings->recompute]);
 }
 
-int lm_run_settings_text(const struct lm_run_settings *settings, const char *name, struct lm_bytes *text, loam_error *error)
+int lm_run_settings_text(const struct lm_run_settings *settings, const char *name, struct lm_bytes *text,
+                         loam_error *error)
 {
     const struct key *key = find(name);
     if (!key || key->kind == LATER)
@@ -354,18 +402,30 @@ int lm_run_settings_text(const struct lm_run_settings *settings, const char *nam
     if (key->automatic && (key->kind == COUNT ? *(const int64_t *)member < 0 : *(const double *)member < 0))
         return lm_bytes_format(text, error, "auto");
     switch (key->kind) {
-    case COMMAND: return lm_bytes_format(text, error, "%s", commands[settings->command]);
-    case TEXT: return lm_bytes_format(text, error, "%s", *(char *const *)member ? *(char *const *)member : "");
-    case SOURCES: return lm_run_sources_text(member, text, error);
-    case COUNT: return lm_bytes_format(text, error, "%lld", (long long)*(const int64_t *)member);
-    case SEED: return lm_bytes_format(text, error, "%llu", (unsigned long long)settings->seed);
-    case REAL: return real_text(*(const double *)member, text, error);
-    case FLAG: return lm_bytes_format(text, error, "%s", *(const bool *)member ? "true" : "false");
-    case SCHEDULE: return lm_bytes_format(text, error, "%s", schedules[settings->schedule]);
-    case RECOMPUTE: return recompute_text(settings, text, error);
-    case DTYPE: return lm_bytes_format(text, error, "%s", settings->dtype == LM_F32 ? "f32" : "bf16");
-    case STATE: return lm_bytes_format(text, error, "f32");
-    case LATER: break;
+    case COMMAND:
+        return lm_bytes_format(text, error, "%s", commands[settings->command]);
+    case TEXT:
+        return lm_bytes_format(text, error, "%s", *(char *const *)member ? *(char *const *)member : "");
+    case SOURCES:
+        return lm_run_sources_text(member, text, error);
+    case COUNT:
+        return lm_bytes_format(text, error, "%lld", (long long)*(const int64_t *)member);
+    case SEED:
+        return lm_bytes_format(text, error, "%llu", (unsigned long long)settings->seed);
+    case REAL:
+        return real_text(*(const double *)member, text, error);
+    case FLAG:
+        return lm_bytes_format(text, error, "%s", *(const bool *)member ? "true" : "false");
+    case SCHEDULE:
+        return lm_bytes_format(text, error, "%s", schedules[settings->schedule]);
+    case RECOMPUTE:
+        return recompute_text(settings, text, error);
+    case DTYPE:
+        return lm_bytes_format(text, error, "%s", settings->dtype == LM_F32 ? "f32" : "bf16");
+    case STATE:
+        return lm_bytes_format(text, error, "f32");
+    case LATER:
+        break;
     }
     return LOAM_EUSAGE;
 }
@@ -373,16 +433,20 @@ int lm_run_settings_text(const struct lm_run_settings *settings, const char *nam
 int lm_run_settings_check(const struct lm_run_settings *settings, loam_error *error)
 {
     if (!settings->model)
-        return lm_fail(error, LOAM_EUSAGE, "no model is named; give the directory to start from (make one with loam init)");
+        return lm_fail(error, LOAM_EUSAGE,
+                       "no model is named; give the directory to start from (make one with loam init)");
     if (settings->data.count == 0)
         return lm_fail(error, LOAM_EUSAGE, "no data is named; give --data FILE");
     if (settings->min_lr > settings->lr)
-        return lm_fail(error, LOAM_EUSAGE, "setting 'min_lr': found %g, wanted at most lr, which is %g", settings->min_lr,
-                       settings->lr);
+        return lm_fail(error, LOAM_EUSAGE, "setting 'min_lr': found %g, wanted at most lr, which is %g",
+                       settings->min_lr, settings->lr);
     if (settings->patience > 0 && settings->eval_data.count == 0)
         return lm_fail(error, LOAM_EUSAGE, "setting 'patience' needs evaluations; give --eval-data FILE");
-    if (settings->command == LM_RUN_TRAIN && (settings->template_name || settings->train_on_all || settings->add_tokens))
+    if (settings->command == LM_RUN_TRAIN &&
+        (settings->template_name || settings->train_on_all || settings->add_tokens))
         return lm_fail(error, LOAM_EUSAGE, "setting '%s' is for conversations; use it with loam finetune",
-                       settings->template_name ? "template" : settings->train_on_all ? "train_on_all" : "add_tokens");
+                       settings->template_name  ? "template"
+                       : settings->train_on_all ? "train_on_all"
+                                                : "add_tokens");
     return LOAM_OK;
 }

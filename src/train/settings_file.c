@@ -8,11 +8,16 @@
 static const char *scalar(const struct lm_value *value)
 {
     switch (value->kind) {
-    case LM_NULL: return "";
-    case LM_TRUTH: return value->truth ? "true" : "false";
-    case LM_NUMBER: return value->text;
-    case LM_STRING: return strlen(value->text) == value->length ? value->text : NULL;
-    default: return NULL;
+    case LM_NULL:
+        return "";
+    case LM_TRUTH:
+        return value->truth ? "true" : "false";
+    case LM_NUMBER:
+        return value->text;
+    case LM_STRING:
+        return strlen(value->text) == value->length ? value->text : NULL;
+    default:
+        return NULL;
     }
 }
 
@@ -21,7 +26,8 @@ static int set_scalar(struct lm_run_settings *settings, const struct lm_document
 {
     const char *text = scalar(value);
     if (!text)
-        return lm_value_fail(document, value, error, "found a list, a mapping or a text with a 0 byte, wanted one value");
+        return lm_value_fail(document, value, error,
+                             "found a list, a mapping or a text with a 0 byte, wanted one value");
     loam_error inner = {0};
     int code = lm_run_settings_set(settings, key, text, &inner);
     if (code == LOAM_OK)

@@ -41,9 +41,11 @@ int lm_run_sources_add(struct lm_run_sources *sources, const char *key, const ch
     if (length == 0)
         return lm_fail(error, LOAM_EUSAGE, "setting '%s': found an empty name, wanted a file", key);
     if (!(weight > 0) || isinf(weight))
-        return lm_fail(error, LOAM_EUSAGE, "setting '%s': '%s' has the weight %g, wanted one above 0", key, value, weight);
+        return lm_fail(error, LOAM_EUSAGE, "setting '%s': '%s' has the weight %g, wanted one above 0", key, value,
+                       weight);
     if (lm_utf8_check(value, length) != length)
-        return lm_fail(error, LOAM_EUSAGE, "setting '%s': the file name '%s' is not UTF-8; rename the file", key, value);
+        return lm_fail(error, LOAM_EUSAGE, "setting '%s': the file name '%s' is not UTF-8; rename the file", key,
+                       value);
     return append(sources, value, length, weight, error);
 }
 
@@ -91,7 +93,7 @@ int lm_run_sources_text(const struct lm_run_sources *sources, struct lm_bytes *t
 
 int lm_path_resolve(char **path, loam_error *error)
 {
-    char *absolute = realpath(*path, NULL);    /* the C library's own memory: copied below */
+    char *absolute = realpath(*path, NULL); /* the C library's own memory: copied below */
     if (!absolute)
         return lm_fail_errno(error, errno, "%s", *path);
     char *copy = lm_copy_string(absolute, strlen(absolute), error);

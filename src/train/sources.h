@@ -5,7 +5,7 @@
 #include "train.h"
 
 int lm_run_sources_add(struct lm_run_sources *sources, const char *key, const char *value, loam_error *error);
-int lm_run_sources_copy(const struct lm_run_sources *from, struct lm_run_sources *to, loam_error *error);  /* appends */
+int lm_run_sources_copy(const struct lm_run_sources *from, struct lm_run_sources *to, loam_error *error); /* appends */
 void lm_run_sources_clear(struct lm_run_sources *sources);
 /* "a.txt, b.txt:2" for people; one source as _add reads it back. */
 int lm_run_sources_text(const struct lm_run_sources *sources, struct lm_bytes *text, loam_error *error);

@@ -26,11 +26,14 @@ static int fail_numeric(const struct lm_run *run, const char *what, loam_error *
     const float *weights = run->settings.dtype == LM_BF16 ? run->memory.masters : run->memory.weights;
     const char *bad = find_bad(run, weights);
     if (bad)
-        return lm_fail(error, LOAM_ENUMERIC, "step %lld: %s: the weight '%s' already held numbers that are not finite before "
-                       "this step; nothing was changed; start from other weights", (long long)run->state.step + 1, what, bad);
-    return lm_fail(error, LOAM_ENUMERIC, "step %lld: %s; the weights are still those of step %lld; try a smaller lr, a longer "
-                   "warmup or a smaller clip, or look at the data at that place", (long long)run->state.step + 1, what,
-                   (long long)run->state.step);
+        return lm_fail(error, LOAM_ENUMERIC,
+                       "step %lld: %s: the weight '%s' already held numbers that are not finite before "
+                       "this step; nothing was changed; start from other weights",
+                       (long long)run->state.step + 1, what, bad);
+    return lm_fail(error, LOAM_ENUMERIC,
+                   "step %lld: %s; the weights are still those of step %lld; try a smaller lr, a longer "
+                   "warmup or a smaller clip, or look at the data at that place",
+                   (long long)run->state.step + 1, what, (long long)run->state.step);
 }
 
 static int fail_loss(const struct lm_run *run, int64_t index, int64_t count, double loss, loam_error *error)
@@ -46,12 +49,13 @@ static int fail_gradient(const struct lm_run *run, double norm, loam_error *erro
 {
     char what[256];
     const char *bad = find_bad(run, run->memory.gradients);
-    snprintf(what, sizeof what, "the gradient's norm is %g%s%s", norm, bad ? ", first not finite in " : "", bad ? bad : "");
+    snprintf(what, sizeof what, "the gradient's norm is %g%s%s", norm, bad ? ", first not finite in " : "",
+             bad ? bad : "");
     return fail_numeric(run, what, error);
 }
 
-/* Fetches the step's batches: `accumulate` of them, fewer at the end of an epoch. All come before the first forward pass,
- * since each token's share of the gradient is one over the number of all. */
+/* Fetches the step's batches: `accumulate` of them, fewer at the end of an epoch. All come before the first forward
+ * pass, since each token's share of the gradient is one over the number of all. */
 static int fetch(struct lm_run *run, struct lm_place_in_data *place, int64_t *count, int64_t *tokens, int64_t *trained,
                  loam_error *error)
 {
@@ -70,7 +74,8 @@ static int fetch(struct lm_run *run, struct lm_place_in_data *place, int64_t *co
         ++*count;
     }
     if (*trained == 0)
-        return lm_fail(error, LOAM_EUSAGE, "step %lld: none of its tokens is trained on; give more data, or a larger batch",
+        return lm_fail(error, LOAM_EUSAGE,
+                       "step %lld: none of its tokens is trained on; give more data, or a larger batch",
                        (long long)run->state.step + 1);
     return LOAM_OK;
 }
@@ -82,10 +87,13 @@ static int run_batches(struct lm_run *run, int64_t count, int64_t trained, doubl
     lm_device_ops(run->device)->fill(run->device, (int64_t)memory->parameters, 0, memory->gradients);
     for (int64_t i = 0; i < count; i++) {
         const struct lm_batch batch = lm_run_memory_batch(memory, &run->settings, i);
-        const struct lm_pass_input input = {.ids = batch.ids, .targets = batch.targets, .positions = batch.positions,
+        const struct lm_pass_input input = {.ids = batch.ids,
+                                            .targets = batch.targets,
+                                            .positions = batch.positions,
                                             .segment_start = batch.segment_start};
         double one;
-        int code = lm_pass_run(memory->pass, &input, (float)(1 / (double)trained), memory->gradients, &one, NULL, error);
+        int code =
+            lm_pass_run(memory->pass, &input, (float)(1 / (double)trained), memory->gradients, &one, NULL, error);
         if (code != LOAM_OK)
             return code;
         if (!all_finite(one))
@@ -114,8 +122,8 @@ int lm_run_step(struct lm_run *run, struct lm_step_report *report, loam_error *e
         code = run_batches(run, count, trained, &loss, error);
     if (code != LOAM_OK)
         return code;
-    const double norm = sqrt(lm_device_ops(run->device)->sum_squares(run->device, (int64_t)memory->parameters,
-                                                                     memory->gradients));
+    const double norm =
+        sqrt(lm_device_ops(run->device)->sum_squares(run->device, (int64_t)memory->parameters, memory->gradients));
     code = lm_device_check(run->device, error);
     if (code != LOAM_OK)
         return code;
@@ -133,8 +141,14 @@ int lm_run_step(struct lm_run *run, struct lm_step_report *report, loam_error *e
     const double seconds = lm_seconds() - begin;
     run->seconds += seconds;
     *report = (struct lm_step_report){
-        .step = step, .steps = settings->steps, .epoch = epoch_of(run, &place), .loss = loss, .lr = lr, .grad_norm = norm,
-        .tokens = tokens, .tokens_per_second = seconds > 0 ? (double)tokens / seconds : 0,
+        .step = step,
+        .steps = settings->steps,
+        .epoch = epoch_of(run, &place),
+        .loss = loss,
+        .lr = lr,
+        .grad_norm = norm,
+        .tokens = tokens,
+        .tokens_per_second = seconds > 0 ? (double)tokens / seconds : 0,
         .memory_bytes = lm_memory_resident(),
     };
     return lm_device_check(run->device, error);

@@ -24,7 +24,7 @@
 
 /* --- Settings --- */
 
-enum lm_run_kind { LM_RUN_TRAIN, LM_RUN_FINETUNE };    /* on text; on conversations */
+enum lm_run_kind { LM_RUN_TRAIN, LM_RUN_FINETUNE }; /* on text; on conversations */
 enum lm_schedule { LM_SCHEDULE_CONSTANT, LM_SCHEDULE_LINEAR, LM_SCHEDULE_COSINE };
 
 struct lm_run_source {
@@ -51,27 +51,28 @@ struct lm_run_settings {
     int64_t seq;                     /* positions; AUTO: the model's context, at most 1024 */
     double lr, min_lr;               /* peak; the end of linear and cosine (AUTO: lr/10) */
     enum lm_schedule schedule;
-    int64_t warmup;                  /* steps; AUTO: a twentieth of all, at most 500 */
-    double weight_decay;             /* matrices only */
+    int64_t warmup;      /* steps; AUTO: a twentieth of all, at most 500 */
+    double weight_decay; /* matrices only */
     double beta1, beta2, epsilon;
-    double clip;                     /* largest gradient norm; 0: no clipping */
+    double clip; /* largest gradient norm; 0: no clipping */
     uint64_t seed;
-    int64_t threads;                 /* AUTO: lm_processors() */
+    int64_t threads; /* AUTO: lm_processors() */
     bool no_shuffle, no_pack;
-    bool train_on_all;               /* finetune: loss on everything, not only the assistant's words */
-    bool add_tokens;                 /* finetune: add the template's tokens that the vocabulary lacks */
-    bool overfit_one_batch;          /* the first step's batches over and over: the loss must go to nothing */
+    bool train_on_all;      /* finetune: loss on everything, not only the assistant's words */
+    bool add_tokens;        /* finetune: add the template's tokens that the vocabulary lacks */
+    bool overfit_one_batch; /* the first step's batches over and over: the loss must go to nothing */
     enum lm_recompute_kind recompute;
-    int64_t recompute_every;         /* recompute: K gives LAYER and K */
-    enum lm_dtype dtype;             /* f32, or bf16 weights with fp32 masters */
-    int64_t eval_every;              /* steps; 0: at the end of every epoch (and of the run) */
-    int64_t patience;                /* stop after so many evaluations without a better loss; 0: never */
-    int64_t save_every;              /* steps between checkpoints; 0: at evaluations and at the end only */
-    int64_t keep;                    /* newest checkpoints kept, besides the best */
-    char *sample_prompt;             /* text that a sample at each evaluation goes on from; NULL: none is made */
+    int64_t recompute_every; /* recompute: K gives LAYER and K */
+    enum lm_dtype dtype;     /* f32, or bf16 weights with fp32 masters */
+    int64_t eval_every;      /* steps; 0: at the end of every epoch (and of the run) */
+    int64_t patience;        /* stop after so many evaluations without a better loss; 0: never */
+    int64_t save_every;      /* steps between checkpoints; 0: at evaluations and at the end only */
+    int64_t keep;            /* newest checkpoints kept, besides the best */
+    char *sample_prompt;     /* text that a sample at each evaluation goes on from; NULL: none is made */
 };
 
-/* Good defaults for the kind: AdamW betas 0.9 and 0.95, decay 0.1 (train) or 0.01 (finetune), lr 3e-4 or 2e-5, clip 1. */
+/* Good defaults for the kind: AdamW betas 0.9 and 0.95, decay 0.1 (train) or 0.01 (finetune), lr 3e-4 or 2e-5, clip 1.
+ */
 void lm_run_settings_init(struct lm_run_settings *settings, enum lm_run_kind kind);
 void lm_run_settings_free(struct lm_run_settings *settings);
 /* Sets one key from text. `data` and `eval_data` append. "-" and "_" are the same in `key`. Unknown keys (with the
@@ -82,7 +83,8 @@ int lm_run_settings_set(struct lm_run_settings *settings, const char *key, const
 void lm_run_settings_clear(struct lm_run_settings *settings, const char *key);
 /* Whether the key exists, and the value it has as text (appended). */
 bool lm_run_settings_knows(const char *key);
-int lm_run_settings_text(const struct lm_run_settings *settings, const char *key, struct lm_bytes *text, loam_error *error);
+int lm_run_settings_text(const struct lm_run_settings *settings, const char *key, struct lm_bytes *text,
+                         loam_error *error);
 /* The keys in the order of run.yaml, NULL at the end. */
 const char *const *lm_run_settings_keys(void);
 /* From a run.yaml alone: it says of which command it is. The caller frees, also on failure. */
@@ -107,27 +109,27 @@ double lm_schedule_rate(const struct lm_run_settings *settings, int64_t step);
 struct lm_run_plan {
     size_t weights, masters, gradients, optimizer, activations, batches, total;
 };
-/* The layout of a run without memory behind it; only config.json of settings->model is read. Settings must not hold AUTO
- * where it changes sizes (seq). */
+/* The layout of a run without memory behind it; only config.json of settings->model is read. Settings must not hold
+ * AUTO where it changes sizes (seq). */
 int lm_run_plan_make(const struct lm_run_settings *settings, struct lm_run_plan *plan, loam_error *error);
 
 /* --- Running --- */
 
 struct lm_step_report {
-    int64_t step, steps;             /* this one, and the last */
+    int64_t step, steps; /* this one, and the last */
     double epoch, loss, lr, grad_norm;
-    int64_t tokens;                  /* of this step: positions that hold a token */
+    int64_t tokens; /* of this step: positions that hold a token */
     double tokens_per_second;
-    int64_t memory_bytes;            /* resident size of the process */
+    int64_t memory_bytes; /* resident size of the process */
 };
 struct lm_evaluation_report {
     int64_t step;
     double loss;
-    bool best;                       /* the lowest so far */
+    bool best; /* the lowest so far */
 };
 /* All may be NULL. Called from the thread that runs; what they allocate they free. */
 struct lm_run_hooks {
-    const loam_observer *observer;   /* progress, notes; cancelled: the step is finished and saved, LOAM_ECANCELLED */
+    const loam_observer *observer; /* progress, notes; cancelled: the step is finished and saved, LOAM_ECANCELLED */
     void *user;
     void (*step)(void *user, const struct lm_step_report *report);
     void (*evaluation)(void *user, const struct lm_evaluation_report *report);
@@ -137,36 +139,36 @@ struct lm_run_hooks {
                    const struct lm_template *chat_template, const char *prompt, int64_t step);
 };
 struct lm_run_result {
-    int64_t steps;                   /* done in all, earlier parts of a resumed run among them */
-    int64_t first_step;              /* the first one done now: 1, or the checkpoint's next */
-    double loss;                     /* of the last step */
-    double eval_loss, best_loss;     /* NaN where none was made */
-    int64_t best_step;               /* 0: none */
-    bool stopped_early;              /* by patience; the model is then the best one, not the last */
+    int64_t steps;               /* done in all, earlier parts of a resumed run among them */
+    int64_t first_step;          /* the first one done now: 1, or the checkpoint's next */
+    double loss;                 /* of the last step */
+    double eval_loss, best_loss; /* NaN where none was made */
+    int64_t best_step;           /* 0: none */
+    bool stopped_early;          /* by patience; the model is then the best one, not the last */
     int64_t parameters;
-    double seconds;                  /* in training steps, now */
+    double seconds; /* in training steps, now */
     struct lm_run_plan plan;
 };
 /* Trains in `directory`. resume false: the directory must hold no run and no model (LOAM_EUSAGE); resume true: settings
  * come from its run.yaml and `settings` is not looked at (may be NULL).
  *
  * LOAM_EBUSY: the directory is in use. LOAM_ENUMERIC: a loss or gradient is not finite; the message says where, and no
- * weight has changed. LOAM_EMISMATCH: resumed with another tokenizer or other data. LOAM_ECANCELLED: stopped on request,
- * and saved; the message says how to go on. LOAM_ENOSPACE: no room for a checkpoint; the last one is whole. */
+ * weight has changed. LOAM_EMISMATCH: resumed with another tokenizer or other data. LOAM_ECANCELLED: stopped on
+ * request, and saved; the message says how to go on. LOAM_ENOSPACE: no room for a checkpoint; the last one is whole. */
 int lm_run(const struct lm_run_settings *settings, const char *directory, bool resume, const struct lm_run_hooks *hooks,
            struct lm_run_result *result, loam_error *error);
 
 /* --- Evaluation --- */
 
 struct lm_evaluation {
-    double loss;                     /* nats a trained token */
-    double perplexity;               /* exp(loss) */
-    double bits_per_byte;            /* loss of all / ln 2 / bytes the trained tokens stand for; NaN where those are unknown */
-    int64_t tokens;                  /* trained ones: what the loss is a mean of */
-    int64_t bytes;                   /* 0: unknown, for files of ids */
+    double loss;          /* nats a trained token */
+    double perplexity;    /* exp(loss) */
+    double bits_per_byte; /* loss of all / ln 2 / bytes the trained tokens stand for; NaN where those are unknown */
+    int64_t tokens;       /* trained ones: what the loss is a mean of */
+    int64_t bytes;        /* 0: unknown, for files of ids */
 };
-/* Over one epoch of `samples`, opened with this batch and length, without keeping logits. LOAM_ENUMERIC where the loss is
- * not finite, LOAM_ECANCELLED where the observer says so. */
+/* Over one epoch of `samples`, opened with this batch and length, without keeping logits. LOAM_ENUMERIC where the loss
+ * is not finite, LOAM_ECANCELLED where the observer says so. */
 int lm_evaluate(struct lm_model *model, struct lm_samples *samples, int64_t batch, int64_t length,
                 const loam_observer *observer, struct lm_evaluation *evaluation, loam_error *error);
 
