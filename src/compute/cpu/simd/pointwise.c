@@ -35,6 +35,8 @@ void lm_simd_gelu_backward(struct lm_device *device, int64_t count, bool tanh_fo
         FOR_VECTORS(count) {
             vf v = vload_n(x + i, end - i), slope;
             if (tanh_form) {
+                /* Beyond 20 the gate is exactly 0 or 1, and x^2 need not overflow. */
+                v = vmin(vset(20), vmax(vset(-20), v));
                 vf gate = gelu_tanh_gate(v);
                 vf inner = 2 * ROOT_2_OVER_PI * vfma(3 * CUBIC * v, v, vset(1.0f));
                 slope = vfma(v * gate * (1.0f - gate), inner, gate);
