@@ -254,6 +254,9 @@ int lm_tokenizer_pipeline(struct lm_tokenizer *tokenizer, const struct lm_docume
 int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *root,
                           loam_error *error);
 
+/* The JSON of a byte-level pipeline that splits by the regular expression. */
+int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *error);
+
 /* Readers of the formats. `name` is what messages call the input. */
 int lm_tokenizer_from_json(const char *text, size_t length, const char *name, struct lm_tokenizer **tokenizer,
                            loam_error *error);

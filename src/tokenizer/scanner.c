@@ -198,9 +198,9 @@ static size_t scan_qwen2(const struct lm_unicode *unicode, const char *text, siz
 #define LLAMA_TAIL "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 static const struct lm_pattern PATTERNS[] = {
-    {"gpt2", CONTRACTIONS "| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", scan_gpt2, true},
-    {"llama3", LLAMA_HEAD "\\p{N}{1,3}" LLAMA_TAIL, scan_llama3, true},
-    {"qwen2", LLAMA_HEAD "\\p{N}" LLAMA_TAIL, scan_qwen2, true},
+    {"gpt2", CONTRACTIONS "| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", scan_gpt2},
+    {"llama3", LLAMA_HEAD "\\p{N}{1,3}" LLAMA_TAIL, scan_llama3},
+    {"qwen2", LLAMA_HEAD "\\p{N}" LLAMA_TAIL, scan_qwen2},
 };
 
 const struct lm_pattern *lm_pattern_at(size_t n)
@@ -224,4 +224,25 @@ const struct lm_pattern *lm_pattern_of_regex(const char *regex, size_t length)
         if (strlen(pattern->regex) == length && !memcmp(pattern->regex, regex, length))
             return pattern;
     return NULL;
+}
+
+size_t lm_pattern_cut(const struct lm_unicode *unicode, const char *text, size_t length, size_t least, size_t at)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    if (at >= length)
+        at = length ? length - 1 : 0;
+    for (; at > least; at--) {
+        unsigned here, before;
+        if ((bytes[at] & 0xC0) == 0x80 || bytes[at] == '\'')
+            continue;
+        lm_unicode_at(unicode, bytes + at, bytes + length, &here);
+        if (!(here & (LM_CLASS_SPACE | LM_CLASS_SIGN)))
+            continue;
+        size_t start = at - 1;
+        while (start > least && at - start < 4 && (bytes[start] & 0xC0) == 0x80)
+            start--;
+        if (lm_unicode_at(unicode, bytes + start, bytes + at, &before) == at - start && before & LM_CLASS_LETTER)
+            return at;
+    }
+    return least;
 }

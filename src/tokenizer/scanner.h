@@ -20,9 +20,11 @@ struct lm_pattern {
     const char *name;
     const char *regex;      /* as tokenizer.json has it */
     lm_scan scan;
-    /* Whether the text may always be cut between a letter (ASCII) and a space or line feed behind it. */
-    bool cut_after_letters;
 };
+
+/* A place at or before `at` (down to `least`) where every known pattern ends a piece whatever stands around: between a letter and
+ * white space, punctuation or a sign that is no apostrophe. `least` where there is none. */
+size_t lm_pattern_cut(const struct lm_unicode *unicode, const char *text, size_t length, size_t least, size_t at);
 
 /* "gpt2", "llama3", "qwen2"; NULL for another name. */
 const struct lm_pattern *lm_pattern_named(const char *name);

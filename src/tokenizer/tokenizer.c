@@ -207,6 +207,11 @@ int lm_tokenizer_add_token(struct lm_tokenizer *tokenizer, const char *text, siz
             return LOAM_OK;
         }
     int32_t known = lm_tokenizer_find_key(tokenizer, text, length);
+    size_t same = 0;
+    const char *stands = known >= 0 ? lm_vocabulary_text(&tokenizer->vocabulary, known, &same) : NULL;
+    if (stands && (same != length || memcmp(stands, text, length)))
+        return lm_fail(error, LOAM_EUSAGE, "a token to add: '%.*s' is how the byte-level vocabulary writes token %d; choose another",
+                       (int)(length < 80 ? length : 80), text, known);
     int64_t fresh = known >= 0 ? known : (int64_t)tokenizer->vocabulary.size;
     int code = known >= 0 ? LOAM_OK
                           : lm_vocabulary_add(&tokenizer->vocabulary, fresh, text, length, LM_TOKEN_OUTSIDE, error);

@@ -38,6 +38,8 @@ bool lm_tokenizer_adds_bos(const struct lm_tokenizer *tokenizer);     /* what --
 /* Adds a token behind the largest id; gives the id of the one that is there already if it is. */
 int lm_tokenizer_add_token(struct lm_tokenizer *tokenizer, const char *text, size_t length, bool special, int32_t *id,
                            loam_error *error);
+/* Ids of added tokens, or -1. Where bos is given and is not eos, LM_ENCODE_ADD_SPECIAL puts it in front; nothing else is added
+ * any more. (One token for both, as GPT-2 has it, only separates texts.) */
 int lm_tokenizer_set_bos_eos_pad(struct lm_tokenizer *tokenizer, int32_t bos, int32_t eos, int32_t pad, loam_error *error);
 /* 64 bits that differ when anything that changes ids differs: to tell whether two runs used the same. */
 uint64_t lm_tokenizer_fingerprint(const struct lm_tokenizer *tokenizer);
@@ -65,7 +67,9 @@ int lm_stream_push(const struct lm_tokenizer *tokenizer, struct lm_stream *strea
 int lm_stream_finish(struct lm_stream *stream, struct lm_bytes *out, loam_error *error);
 void lm_stream_free(struct lm_stream *stream);
 
-/* Training byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Specials get the ids behind... see `specials_first`. */
+/* Training byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Ids: the specials in their order, the 256 bytes in the order of
+ * GPT-2's vocabulary, then a token a merge. A special in the text separates what stands around it. Each file is one text. Fewer
+ * merges than asked for are made where the text has no more pairs; the observer is told. */
 struct lm_tokenizer_training {
     const char *const *files;
     size_t file_count;
