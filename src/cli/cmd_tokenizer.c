@@ -1,0 +1,202 @@
+/* loam tokenizer train, encode, decode */
+#include "common.h"
+#include "tokenizer/tokenizer.h"
+
+#include <string.h>
+
+/* --- train --- */
+
+int command_tokenizer_train(const struct arguments *arguments)
+{
+    const char *directory = needed(arguments, OPT_OUT);
+    if (!directory || !needed(arguments, OPT_VOCAB_SIZE))
+        return EXIT_USAGE;
+    struct progress progress;
+    progress_init(&progress);
+    catch_signals();
+    const struct lm_tokenizer_training training = {
+        .files = arguments->operands,
+        .file_count = arguments->operand_count,
+        .vocabulary_size = (int32_t)arguments->values[OPT_VOCAB_SIZE].whole,
+        .pattern = arguments->values[OPT_PATTERN].text,
+        .specials = arguments->values[OPT_SPECIAL_TOKEN].list,
+        .special_count = arguments->values[OPT_SPECIAL_TOKEN].count,
+        .ties_by_bytes = strcmp(arguments->values[OPT_TIES].text, "bytes") == 0,
+        .threads = thread_count(arguments),
+        .observer = &progress.observer,
+    };
+    struct lm_tokenizer *tokenizer;
+    loam_error error;
+    int code = lm_tokenizer_train(&training, &tokenizer, &error);
+    progress_clear(&progress);
+    if (code != LOAM_OK)
+        return complain_error(&error);
+    code = lm_make_directories(directory, &error);
+    if (code == LOAM_OK)
+        code = lm_tokenizer_save(tokenizer, directory, &error);
+    if (code == LOAM_OK)
+        note("%s: a tokenizer of %d tokens", directory, (int)lm_tokenizer_size(tokenizer));
+    lm_tokenizer_free(tokenizer);
+    return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
+}
+
+/* --- encode --- */
+
+struct encoding {
+    const struct lm_tokenizer *tokenizer;
+    unsigned flags;
+    bool json;
+};
+
+static void write_token(struct lm_json_writer *writer, const struct encoding *how, int32_t id, int64_t start, int64_t end)
+{
+    size_t length = 0;
+    const char *bytes = lm_tokenizer_token(how->tokenizer, id, &length);
+    lm_json_begin_object(writer);
+    lm_json_key(writer, "id");
+    lm_json_int(writer, id);
+    lm_json_key(writer, "text");
+    lm_json_string(writer, bytes ? bytes : "", length);
+    lm_json_key(writer, "bytes");
+    struct lm_bytes hex = {0};
+    for (size_t i = 0; i < length; i++)
+        if (lm_bytes_format(&hex, NULL, "%02x", (unsigned)(unsigned char)bytes[i]) != LOAM_OK)
+            writer->failed = true;
+    lm_json_string(writer, hex.data, hex.length);
+    lm_bytes_free(&hex);
+    lm_json_key(writer, "start");
+    lm_json_int(writer, start);
+    lm_json_key(writer, "end");
+    lm_json_int(writer, end);
+    lm_json_end_object(writer);
+}
+
+static int print_tokens(const struct encoding *how, const struct lm_ids *ids, const struct lm_ids *starts, size_t length)
+{
+    struct lm_bytes out = {0};
+    struct lm_json_writer writer = lm_json_writer(&out, 0);
+    lm_json_begin_array(&writer);
+    for (size_t i = 0; i < ids->length; i++)
+        write_token(&writer, how, ids->data[i], starts->data[i], i + 1 < ids->length ? starts->data[i + 1] : (int64_t)length);
+    lm_json_end_array(&writer);
+    return print_json(&writer);
+}
+
+static int encode_text(const struct encoding *how, const char *text, size_t length)
+{
+    struct lm_ids ids = {0}, starts = {0};
+    loam_error error;
+    int status = EXIT_DONE;
+    int code = lm_tokenizer_encode(how->tokenizer, text, length, how->flags, &ids, how->json ? &starts : NULL, &error);
+    if (code != LOAM_OK) {
+        status = complain_error(&error);
+    } else if (how->json) {
+        status = print_tokens(how, &ids, &starts, length);
+    } else {
+        for (size_t i = 0; i < ids.length; i++)
+            printf(i ? " %d" : "%d", (int)ids.data[i]);
+        putchar('\n');
+    }
+    lm_ids_free(&ids);
+    lm_ids_free(&starts);
+    return status;
+}
+
+/* Calls `take` for every line; a newline ends a line, so that nothing follows the last one. */
+static int each_line(const struct lm_bytes *text, int (*take)(void *user, const char *line, size_t length, size_t number),
+                     void *user)
+{
+    size_t number = 0;
+    for (size_t at = 0; at < text->length;) {
+        const char *line = text->data + at;
+        const char *end = memchr(line, '\n', text->length - at);
+        const size_t length = end ? (size_t)(end - line) : text->length - at;
+        int status = take(user, line, length, ++number);
+        if (status != EXIT_DONE || ferror(stdout))
+            return status;
+        at += length + 1;
+    }
+    return EXIT_DONE;
+}
+
+static int encode_line(void *user, const char *line, size_t length, size_t number)
+{
+    (void)number;
+    return encode_text(user, line, length);
+}
+
+int command_tokenizer_encode(const struct arguments *arguments)
+{
+    loam_error error;
+    struct lm_tokenizer *tokenizer;
+    struct lm_bytes text = {0};
+    if (lm_tokenizer_load(arguments->operands[0], &tokenizer, &error) != LOAM_OK)
+        return complain_error(&error);
+    struct encoding how = {.tokenizer = tokenizer, .json = arguments->values[OPT_JSON].given};
+    how.flags = (arguments->values[OPT_SPECIAL].given ? LM_ENCODE_SPECIAL : 0u) |
+                (arguments->values[OPT_ADD_SPECIAL].given ? LM_ENCODE_ADD_SPECIAL : 0u);
+    int status;
+    if (lm_file_read("-", 0, &text, &error) != LOAM_OK)
+        status = complain_error(&error);
+    else if (arguments->values[OPT_LINES].given)
+        status = each_line(&text, encode_line, &how);
+    else
+        status = encode_text(&how, text.data ? text.data : "", text.length);
+    lm_bytes_free(&text);
+    lm_tokenizer_free(tokenizer);
+    return status;
+}
+
+/* --- decode --- */
+
+struct decoding {
+    const struct lm_tokenizer *tokenizer;
+    bool skip_special;
+};
+
+/* A newline stands between texts, not behind the last: one line of ids gives exactly the bytes that were encoded. */
+static int decode_line(void *user, const char *line, size_t length, size_t number)
+{
+    const struct decoding *how = user;
+    char place[64];
+    snprintf(place, sizeof place, "standard input: line %zu", number);
+    struct lm_ids ids = {0};
+    struct lm_bytes text = {0};
+    loam_error error;
+    int code = read_ids(line, length, place, &ids, &error);
+    if (code == LOAM_OK) {
+        code = lm_tokenizer_decode(how->tokenizer, ids.data, ids.length, how->skip_special, &text, &error);
+        if (code != LOAM_OK)
+            code = lm_fail_within(&error, code, "%s", place);
+    }
+    if (code == LOAM_OK) {
+        if (number > 1)
+            putchar('\n');
+        if (text.length)
+            fwrite(text.data, 1, text.length, stdout);
+    }
+    lm_ids_free(&ids);
+    lm_bytes_free(&text);
+    if (code == LOAM_OK)
+        return EXIT_DONE;
+    complain_error(&error);
+    return EXIT_FAILED;    /* the command line was right: what came in was not */
+}
+
+int command_tokenizer_decode(const struct arguments *arguments)
+{
+    loam_error error;
+    struct lm_tokenizer *tokenizer;
+    struct lm_bytes input = {0};
+    if (lm_tokenizer_load(arguments->operands[0], &tokenizer, &error) != LOAM_OK)
+        return complain_error(&error);
+    struct decoding how = {.tokenizer = tokenizer, .skip_special = arguments->values[OPT_SKIP_SPECIAL].given};
+    int status;
+    if (lm_file_read("-", 0, &input, &error) != LOAM_OK)
+        status = complain_error(&error);
+    else
+        status = each_line(&input, decode_line, &how);
+    lm_bytes_free(&input);
+    lm_tokenizer_free(tokenizer);
+    return status;
+}

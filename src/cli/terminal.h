@@ -1,0 +1,39 @@
+/* What the program shows besides its results: complaints, notes, progress; and the wish of the person at the keyboard
+ * to stop. Results go to standard output, all of this to standard error. */
+#ifndef LOAM_CLI_TERMINAL_H
+#define LOAM_CLI_TERMINAL_H
+
+#include "base/base.h"
+
+#include <stdio.h>
+
+/* "loam: ..." on standard error. What is not fit for a terminal is shown as \xNN. */
+void complain(const char *format, ...) LM_PRINTF(1, 2);
+/* The error as a complaint; gives EXIT_USAGE for LOAM_EUSAGE, else EXIT_FAILED. */
+int complain_error(const loam_error *error);
+/* A line of information on standard error. */
+void note(const char *format, ...) LM_PRINTF(1, 2);
+
+/* Colours and bars: standard error is a terminal, and NO_COLOR is not set (for colours). */
+bool stderr_is_terminal(void);
+bool may_colour(FILE *to);
+
+/* An observer whose bar is drawn on a terminal only. After catch_signals it is cancelled by SIGINT and SIGTERM. */
+struct progress {
+    loam_observer observer;
+    bool drawn;
+    double last;
+};
+void progress_init(struct progress *progress);
+/* Removes the bar, so that a line can be printed. */
+void progress_clear(struct progress *progress);
+
+/* SIGINT and SIGTERM no longer end the program but set a flag. */
+void catch_signals(void);
+bool stop_wanted(void);
+void forget_stop(void);
+
+/* Ends the output: what could not be written (a full disk, a closed pipe) makes EXIT_FAILED of EXIT_DONE. */
+int finish_output(int status);
+
+#endif
