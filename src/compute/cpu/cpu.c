@@ -5,19 +5,20 @@
 struct isa {
     enum lm_isa isa;
     const char *name;
-    const struct lm_ops *ops;    /* NULL: not in this build */
+    const struct lm_ops *ops;
+    const struct lm_cpu_limits *limits;
 };
 
 /* Best last. */
 static const struct isa isas[] = {
 #ifdef LM_HAVE_SIMD_SCALAR
-    {LM_ISA_SCALAR, "scalar", &lm_simd_ops_scalar},
+    {LM_ISA_SCALAR, "scalar", &lm_simd_ops_scalar, &lm_simd_limits_scalar},
 #endif
 #ifdef LM_HAVE_SIMD_AVX2
-    {LM_ISA_AVX2, "avx2", &lm_simd_ops_avx2},
+    {LM_ISA_AVX2, "avx2", &lm_simd_ops_avx2, &lm_simd_limits_avx2},
 #endif
 #ifdef LM_HAVE_SIMD_AVX512
-    {LM_ISA_AVX512, "avx512", &lm_simd_ops_avx512},
+    {LM_ISA_AVX512, "avx512", &lm_simd_ops_avx512, &lm_simd_limits_avx512},
 #endif
 };
 
@@ -48,4 +49,12 @@ int lm_cpu_open(struct lm_device *device, loam_error *error)
     device->ops = picked->ops;
     snprintf(device->name, sizeof device->name, "cpu %s", picked->name);
     return LOAM_OK;
+}
+
+const struct lm_cpu_limits *lm_cpu_limits(const struct lm_device *device)
+{
+    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
+        if (isas[i].isa == device->isa)
+            return isas[i].limits;
+    return NULL;
 }

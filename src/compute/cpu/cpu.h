@@ -16,4 +16,15 @@ int lm_cpu_open(struct lm_device *device, loam_error *error);
 /* The tables, one for each build of simd/. Those that a build does not have are not defined. */
 extern const struct lm_ops lm_simd_ops_scalar, lm_simd_ops_avx2, lm_simd_ops_avx512;
 
+/* What the bench measures the machine's limits with. Results are returned so that nothing can be left out. */
+struct lm_cpu_limits {
+    float (*multiply_add)(int64_t rounds);    /* on registers only, one thread */
+    int64_t round_flops;                      /* floating-point operations a round, two a multiply-add */
+    float (*read)(const float *x, int64_t count);
+    int64_t read_step;                        /* `count` is a multiple */
+};
+extern const struct lm_cpu_limits lm_simd_limits_scalar, lm_simd_limits_avx2, lm_simd_limits_avx512;
+/* Those of the instruction set that a fast device has picked. */
+const struct lm_cpu_limits *lm_cpu_limits(const struct lm_device *device);
+
 #endif
