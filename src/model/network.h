@@ -103,7 +103,7 @@ struct lm_run {
     const int32_t *segment_start;  /* [B,T] or NULL */
     float *normed;                 /* [R,C]: outputs of norms; in the backward pass their gradients as well */
     float *wide;                   /* [R, lm_wide(config)]: the MLP's inner output; gradients of it or of attention */
-    float *rotated;                /* [R,Q] q and k as attention sees them, with config.qk_norm; else NULL */
+    float *rotated;                /* [R,Q] q and k as attention sees them, with config.qk_norm; in a cache qkv itself */
     float *statistics;             /* [R,2] mean and 1/deviation; [R,H+KV] with config.qk_norm: the more of them */
     /* cache path only */
     unsigned char *cached;         /* this layer's keys and values: [capacity][2·KV·D] of cached_dtype; NULL in training */
@@ -125,11 +125,11 @@ void lm_linear_backward(struct lm_device *device, const struct lm_linear *linear
 size_t lm_linear_scratch(struct lm_device *device, const struct lm_linear *linear, int64_t rows, bool backward);
 size_t lm_attention_scratch(struct lm_run *run, bool backward);
 
-void lm_norm_forward(struct lm_run *run, const struct lm_norm *norm, const float *x, float *y);
+void lm_norm_forward(struct lm_run *run, const struct lm_norm *norm, int64_t rows, const float *x, float *y);
 /* x is needed again, statistics are those of the last lm_norm_forward over it. dx: set, or added to with `add`. */
-void lm_norm_backward(struct lm_run *run, const struct lm_norm *norm, const float *x, const float *dy, float *dx, bool add,
-                      float *gradients);
-/* y [R,C] from activations.x, filling the others; y may be x where middle is x too. */
+void lm_norm_backward(struct lm_run *run, const struct lm_norm *norm, int64_t rows, const float *x, const float *dy,
+                      float *dx, bool add, float *gradients);
+/* y [R,C] from activations.x, filling the others; y may be x where middle is x too. NULL: only the others are wanted. */
 void lm_layer_forward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts, float *y);
 /* dx [R,C]: the gradient of the layer's output goes in, that of its input comes out. `inner`: activations.up is made anew
  * first. */
