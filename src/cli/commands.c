@@ -2,6 +2,11 @@
 #include "options.h"
 
 const struct command command_table[] = {
+    {CMD_TOKENIZER_TRAIN, "tokenizer train", "FILE... --vocab-size N -o DIR", 1, SIZE_MAX,
+     "learn a byte-level BPE tokenizer from text files",
+     "Reads the files as text and writes tokenizer.json and tokenizer_config.json into DIR, in the form that the "
+     "libraries of Hugging Face read.",
+     "loam tokenizer train book.txt --vocab-size 512 --special '<|endoftext|>' -o model", command_tokenizer_train},
     {CMD_TOKENIZER_ENCODE, "tokenizer encode", "MODEL|FILE", 1, 1, "turn text into token ids",
      "Reads all of standard input as one text and prints its ids, separated by spaces. Adds no token unless "
      "--add-special is given.",

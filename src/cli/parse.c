@@ -18,12 +18,13 @@ bool command_has(const struct command *command, enum option_id id)
     return (option_table[id].commands >> command->id & 1) != 0;
 }
 
-/* Edits (insert, remove, change, swap neighbours) from one to the other; 99 for texts too long to be typing errors. */
+/* Edits (insert, remove, change, swap neighbours) from `a` to the first word of `b`; 99 for texts too long to be typing
+ * errors. */
 static int edits(const char *a, const char *b)
 {
     enum { LONGEST = 40 };
     int rows[3][LONGEST + 1];
-    const size_t n = strlen(a), m = strlen(b);
+    const size_t n = strlen(a), m = strcspn(b, " ");
     if (n > LONGEST || m > LONGEST)
         return 99;
     int *before = rows[0], *last = rows[1], *row = rows[2];
@@ -150,7 +151,7 @@ static int find_command(struct arguments *arguments, int count, char **words, in
         return -1;
     const char *near = nearest_name(words[0], next_command, NULL);
     if (near)
-        complain("unknown command '%s'; did you mean '%s'?", words[0], near);
+        complain("unknown command '%s'; did you mean '%.*s'?", words[0], (int)strcspn(near, " "), near);
     else
         complain("unknown command '%s'; 'loam --help' lists them all", words[0]);
     return EXIT_USAGE;

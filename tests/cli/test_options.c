@@ -169,7 +169,7 @@ static void test_forms(void **state)
 static void test_wrong_words(void **state)
 {
     (void)state;
-    assert_wrong("tokenzier", "did you mean");
+    assert_wrong("tokenzier", "did you mean 'tokenizer'");
     assert_wrong("xyzzy", "unknown command 'xyzzy'");
     assert_wrong("--jsno", "--jsno");
     assert_wrong("tokenizer", "'tokenizer encode'");

@@ -1,0 +1,39 @@
+/* loam tokenizer train */
+#include "common.h"
+#include "tokenizer/tokenizer.h"
+
+#include <string.h>
+
+int command_tokenizer_train(const struct arguments *arguments)
+{
+    const char *directory = needed(arguments, OPT_OUT);
+    if (!directory || !needed(arguments, OPT_VOCAB_SIZE))
+        return EXIT_USAGE;
+    struct progress progress;
+    progress_init(&progress);
+    catch_signals();
+    const struct lm_tokenizer_training training = {
+        .files = arguments->operands,
+        .file_count = arguments->operand_count,
+        .vocabulary_size = (int32_t)arguments->values[OPT_VOCAB_SIZE].whole,
+        .pattern = arguments->values[OPT_PATTERN].text,
+        .specials = arguments->values[OPT_SPECIAL_TOKEN].list,
+        .special_count = arguments->values[OPT_SPECIAL_TOKEN].count,
+        .ties_by_bytes = strcmp(arguments->values[OPT_TIES].text, "bytes") == 0,
+        .threads = thread_count(arguments),
+        .observer = &progress.observer,
+    };
+    struct lm_tokenizer *tokenizer;
+    loam_error error;
+    int code = lm_tokenizer_train(&training, &tokenizer, &error);
+    progress_clear(&progress);
+    if (code != LOAM_OK)
+        return complain_error(&error);
+    code = lm_make_directories(directory, &error);
+    if (code == LOAM_OK)
+        code = lm_tokenizer_save(tokenizer, directory, &error);
+    if (code == LOAM_OK)
+        note("%s: a tokenizer of %d tokens", directory, (int)lm_tokenizer_size(tokenizer));
+    lm_tokenizer_free(tokenizer);
+    return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
+}
