@@ -26,8 +26,11 @@ static int check_options(const struct lm_samples_options *options, loam_error *e
     for (size_t i = 0; i < options->source_count; i++) {
         const struct lm_source *source = &options->sources[i];
         size_t length = strlen(source->path);
-        if (!(source->weight >= 1e-6 && source->weight <= 1e6))
-            return lm_fail(error, LOAM_EUSAGE, "%s: found the weight %g, wanted 1e-6 to 1e6", source->path, source->weight);
+        if (!(source->weight >= 1e-6 && source->weight <= 1e6)) {
+            char weight[32];
+            lm_format_double(source->weight, weight);
+            return lm_fail(error, LOAM_EUSAGE, "%s: found the weight %s, wanted 1e-6 to 1e6", source->path, weight);
+        }
         if (!options->tokenizer && !(length > 4 && !strcmp(source->path + length - 4, ".ids")))
             return lm_fail(error, LOAM_EUSAGE, "%s: found no tokenizer to read this with, wanted a model directory that has one, or "
                            "a file of token ids named *.ids", source->path);
@@ -132,8 +135,7 @@ static int make_all_rows(struct lm_samples *samples, bool pack, loam_error *erro
         code = make_rows(samples, group, pack, error);
         double draws = floor(group->weight * (double)group->row_count + 0.5);
         if (!code && draws + (double)samples->epoch_row_count > INT32_MAX)
-            code = lm_fail(error, LOAM_EUSAGE, "found the weight %g for %zu rows, wanted less than 2^31 rows an epoch; "
-                           "give smaller weights", group->weight, group->row_count);
+            code = lm_fail(error, LOAM_EUSAGE, "found weights that draw 2^31 rows an epoch or more, wanted fewer; give smaller weights");
         if (code)
             break;
         group->draws = group->row_count && draws < 1 ? 1 : (size_t)draws;
