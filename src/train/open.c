@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LONGEST_DEFAULT_SEQ = 1024, LONGEST_DEFAULT_WARMUP = 500 };
+enum { LONGEST_DEFAULT_SEQ = 1024, LONGEST_DEFAULT_WARMUP = 500, DETAIL_ROOM = 256 };
 
 void lm_run_note(const struct lm_run *run, const char *format, ...)
 {
@@ -386,7 +386,9 @@ int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, cons
         return code;
     settle_steps(run);
     run->first_step = run->state.step + 1;
-    code = open_memory(run, error);
+    code = lm_bytes_reserve(&run->detail, DETAIL_ROOM, error);
+    if (code == LOAM_OK)
+        code = open_memory(run, error);
     if (code == LOAM_OK)
         code = prepare_directory(run, resume, error);
     return code == LOAM_OK ? load(run, error) : code;
@@ -395,6 +397,7 @@ int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, cons
 void lm_run_close(struct lm_run *run)
 {
     lm_run_log_close(&run->log);
+    lm_bytes_free(&run->detail);
     if (run->device)
         lm_device_give_scratch(run->device, NULL, 0);
     lm_run_memory_free(&run->memory);

@@ -2,7 +2,6 @@
 #include "run.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* --- Between steps --- */
@@ -99,17 +98,20 @@ static int between(struct lm_run *run, loam_error *error)
     return stop && !done(run) ? fail_cancelled(run, error) : LOAM_OK;
 }
 
-static void report_progress(const struct lm_run *run, const struct lm_step_report *report)
+static int report_progress(struct lm_run *run, const struct lm_step_report *report, loam_error *error)
 {
     const struct lm_run_hooks *hooks = run->hooks;
     if (hooks->step)
         hooks->step(hooks->user, report);
     if (!hooks->observer || !hooks->observer->progress)
-        return;
-    char detail[96];
-    snprintf(detail, sizeof detail, "loss %.4f  lr %.2e  %.0f tokens/s", report->loss, report->lr,
-             report->tokens_per_second);
-    hooks->observer->progress(hooks->observer->user, "training", report->step, report->steps, detail);
+        return LOAM_OK;
+    struct lm_bytes *detail = &run->detail;
+    detail->length = 0;
+    int code = lm_bytes_format(detail, error, "loss %.4f  lr %.2e  %.0f tokens/s", report->loss, report->lr,
+                               report->tokens_per_second);
+    if (code == LOAM_OK)
+        hooks->observer->progress(hooks->observer->user, "training", report->step, report->steps, detail->data);
+    return code;
 }
 
 static int go(struct lm_run *run, loam_error *error)
@@ -119,10 +121,10 @@ static int go(struct lm_run *run, loam_error *error)
         int code = lm_run_step(run, &report, error);
         if (code == LOAM_OK)
             code = lm_run_log_step(&run->log, &report, error);
-        if (code != LOAM_OK)
-            return code;
-        report_progress(run, &report);
-        code = between(run, error);
+        if (code == LOAM_OK)
+            code = report_progress(run, &report, error);
+        if (code == LOAM_OK)
+            code = between(run, error);
         if (code != LOAM_OK)
             return code;
     }

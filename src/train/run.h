@@ -84,6 +84,7 @@ struct lm_run {
     struct lm_run_memory memory;
     struct lm_run_state state;
     struct lm_run_log log;
+    struct lm_bytes detail; /* of the progress: room taken once */
     int64_t first_step;
     double seconds;
 };

@@ -38,8 +38,9 @@ static int fail_numeric(const struct lm_run *run, const char *what, loam_error *
 
 static int fail_loss(const struct lm_run *run, int64_t index, int64_t count, double loss, loam_error *error)
 {
-    char what[160];
-    snprintf(what, sizeof what, "the loss is %g in batch %lld of %lld (epoch %lld, batch %lld of the data)", loss,
+    char what[160], digits[32];
+    lm_format_double(loss, digits);
+    snprintf(what, sizeof what, "the loss is %s in batch %lld of %lld (epoch %lld, batch %lld of the data)", digits,
              (long long)index + 1, (long long)count, (long long)run->state.place.epoch,
              (long long)(run->state.place.batch + index));
     return fail_numeric(run, what, error);
@@ -47,9 +48,10 @@ static int fail_loss(const struct lm_run *run, int64_t index, int64_t count, dou
 
 static int fail_gradient(const struct lm_run *run, double norm, loam_error *error)
 {
-    char what[256];
+    char what[256], digits[32];
+    lm_format_double(norm, digits);
     const char *bad = find_bad(run, run->memory.gradients);
-    snprintf(what, sizeof what, "the gradient's norm is %g%s%s", norm, bad ? ", first not finite in " : "",
+    snprintf(what, sizeof what, "the gradient's norm is %s%s%s", digits, bad ? ", first not finite in " : "",
              bad ? bad : "");
     return fail_numeric(run, what, error);
 }
