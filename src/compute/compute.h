@@ -65,7 +65,7 @@ struct lm_matmul {
  * first <= j <= q_start + t, where first = max(segment_start[b*t_q + t] (0 if NULL), q_start + t - window + 1 if window).
  * Row pointers: q + (b*t_q + t)*q_stride + h*D; k and v + b*kv_batch_stride + j*kv_stride + (h / (H/KV))*D.
  * Scores are scaled by `scale` (1/sqrt(D) as a rule). No T×T matrix is stored: backward uses lse, the log of each row's
- * sum of exponentials, [B,H,Tq]. */
+ * sum of exponentials, [B,H,Tq]. What is not finite in v may come through in rows that do not see it, too (0 times NaN). */
 struct lm_attention {
     int64_t batch, t_q, t_k, heads, kv_heads, head_size;
     int64_t q_start, window;            /* window 0: unlimited */

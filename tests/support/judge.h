@@ -7,7 +7,7 @@
  *     test_judge(&operation);
  *
  * `run` does the operation on a device and fills out[0], out[1], ... The judge runs it on the plain table, then on each
- * instruction set of this machine with 1, 2 and 3 threads, twice: the bits of both runs must be the same, the numbers within
+ * instruction set of this machine with 1, 2 and 3 threads and on the one a user gets, twice: the bits of both runs must be the same, the numbers within
  * `bound` of the plain ones, and the second run must not allocate. Instruction sets that are missing here are named on
  * standard output.
  */
