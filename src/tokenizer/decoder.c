@@ -174,13 +174,7 @@ static int read_replace(const struct lm_document *document, const struct lm_valu
         code = copy(document, regex ? regex : lm_value_find(pattern, "String"), &stage->text, &stage->length, error);
     if (code == LOAM_OK && !stage->length)
         return lm_value_fail(document, pattern, error, "Replace: found an empty pattern");
-    if (code == LOAM_OK && regex) {
-        loam_error why = {0};
-        code = lm_regex_compile(stage->text, stage->length, &stage->regex, &why);
-        if (code != LOAM_OK)
-            return lm_value_fail(document, regex, error, "%s", why.message);
-    }
-    return code;
+    return code == LOAM_OK && regex ? lm_regex_of(document, regex, &stage->regex, error) : code;
 }
 
 static int read_strip(const struct lm_document *document, const struct lm_value *value, struct lm_stage *stage, bool fused,
@@ -238,8 +232,8 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
         int code = copy(document, lm_value_find(value, "suffix"), &stage->text, &stage->length, error);
         return code == LOAM_OK && !stage->length ? lm_value_fail(document, value, error, "suffix: found nothing") : code;
     } else if (!lm_value_is(type, "Fuse")) {
-        return lm_value_fail(document, type ? type : value, error, "decoder: loam knows ByteLevel, Metaspace, ByteFallback, Fuse, "
-                             "Replace, Strip, WordPiece, BPEDecoder and Sequence");
+        return lm_type_fail(document, value, "ByteLevel, Metaspace, ByteFallback, Fuse, "
+                            "Replace, Strip, WordPiece, BPEDecoder and Sequence", error);
     }
     return LOAM_OK;
 }

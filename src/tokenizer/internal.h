@@ -41,6 +41,10 @@ struct lm_stages {
 };
 struct lm_stage *lm_stages_push(struct lm_stages *stages, loam_error *error);
 void lm_stages_free(struct lm_stages *stages);
+/* The complaint about an object whose 'type' is none of the known. */
+int lm_type_fail(const struct lm_document *document, const struct lm_value *object, const char *known, loam_error *error);
+/* Compiles the string `value`. */
+int lm_regex_of(const struct lm_document *document, const struct lm_value *value, struct lm_regex **regex, loam_error *error);
 
 /* (left id, right id) → rank and merged id; open addressing. */
 struct lm_pair {

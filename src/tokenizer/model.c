@@ -203,7 +203,7 @@ int lm_model_read(const struct lm_document *document, const struct lm_value *val
     if (lm_value_is(type, "BPE") || (!type && lm_value_find(value, "merges")))
         code = read_bpe(tokenizer, document, value, error);
     else
-        return lm_value_fail(document, type ? type : value, error, "model: loam knows BPE");
+        return lm_type_fail(document, value, "BPE", error);
     return code == LOAM_OK ? read_unknown(tokenizer, document, value, error) : code;
 }
 

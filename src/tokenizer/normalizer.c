@@ -326,13 +326,7 @@ static int read_replace(const struct lm_document *document, const struct lm_valu
         code = copy(document, regex ? regex : lm_value_find(pattern, "String"), &stage->text, &stage->length, error);
     if (code == LOAM_OK && !stage->length)
         code = lm_value_fail(document, pattern, error, "Replace: found an empty pattern");
-    if (code == LOAM_OK && regex) {
-        loam_error why = {0};
-        code = lm_regex_compile(stage->text, stage->length, &stage->regex, &why);
-        if (code != LOAM_OK)
-            code = lm_value_fail(document, regex, error, "%s", why.message);
-    }
-    return code;
+    return code == LOAM_OK && regex ? lm_regex_of(document, regex, &stage->regex, error) : code;
 }
 
 static int read_bert(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
@@ -395,8 +389,7 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
             code = flag(document, value, "strip_left", true, &stage->options[LEFT], error);
         return code == LOAM_OK ? flag(document, value, "strip_right", true, &stage->options[RIGHT], error) : code;
     }
-    return lm_value_fail(document, type ? type : value, error, "normalizer: loam knows NFC, NFD, NFKC, NFKD, Lowercase, Strip, "
-                         "StripAccents, Prepend, Replace, BertNormalizer and Sequence");
+    return lm_type_fail(document, value, "NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace, BertNormalizer and Sequence", error);
 }
 
 int lm_normalizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,

@@ -65,8 +65,7 @@ int lm_postprocessor_read(const struct lm_document *document, const struct lm_va
         return LOAM_OK;
     const struct lm_value *list = lm_value_find(value, "processors");
     if (!lm_value_is(type, "Sequence") || !list || list->kind != LM_ARRAY)
-        return lm_value_fail(document, type ? type : value, error, "post_processor: loam knows TemplateProcessing, ByteLevel, "
-                             "BertProcessing, RobertaProcessing and Sequence");
+        return lm_type_fail(document, value, "TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing and Sequence", error);
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < list->length; i++)
         code = lm_postprocessor_read(document, &list->items[i], tokenizer, error);

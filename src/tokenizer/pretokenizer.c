@@ -314,12 +314,7 @@ static int read_split(const struct lm_document *document, const struct lm_value 
     if (code != LOAM_OK)
         return code;
     stage->pattern = lm_pattern_of_regex(text, regex->length);
-    if (stage->pattern)
-        return LOAM_OK;
-    loam_error why = {0};
-    code = lm_regex_compile(text, regex->length, &stage->regex, &why);
-    return code == LOAM_OK ? code : code == LOAM_ENOMEM ? lm_fail(error, code, "%s", why.message)
-                                                        : lm_value_fail(document, regex, error, "%s", why.message);
+    return stage->pattern ? LOAM_OK : lm_regex_of(document, regex, &stage->regex, error);
 }
 
 static int read_metaspace(const struct lm_document *document, const struct lm_value *value, struct lm_stage *stage,
@@ -386,8 +381,8 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
         stage->behaviour = LM_REMOVED;
         return copy_text(document, lm_value_find(value, "delimiter"), stage, error);
     }
-    return lm_value_fail(document, type ? type : value, error, "pre_tokenizer: loam knows ByteLevel, Split, Metaspace, Digits, "
-                         "Punctuation, Whitespace, WhitespaceSplit, BertPreTokenizer, CharDelimiterSplit and Sequence");
+    return lm_type_fail(document, value, "ByteLevel, Split, Metaspace, Digits, "
+                        "Punctuation, Whitespace, WhitespaceSplit, BertPreTokenizer, CharDelimiterSplit and Sequence", error);
 }
 
 static int push_stage(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,

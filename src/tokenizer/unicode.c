@@ -1,6 +1,7 @@
 /* Classes of code points. */
 #include "unicode.h"
 
+#include <string.h>
 #include <utf8proc.h>
 
 bool lm_is_white_space(uint32_t c)
@@ -52,13 +53,28 @@ static unsigned class_of(uint32_t c)
     }
 }
 
+/* Blocks of ideographs, Hangul, surrogates and private use: of one class wherever both ends are. Looking up all of them one by
+ * one would be most of the time that a small tokenizer takes to load. */
+static bool is_even(uint32_t block)
+{
+    return (block >= 0x3400 && block < 0xA000) || (block >= 0xAC00 && block < 0xF900) || (block >= 0x20000 && block < 0x2A600) ||
+           block >= 0x38000;
+}
+
 int lm_unicode_create(struct lm_unicode **unicode, loam_error *error)
 {
     struct lm_unicode *made = lm_alloc(1, sizeof *made, error);
     if (!made)
         return LOAM_ENOMEM;
-    for (uint32_t c = 0; c < LM_UNICODE_PAGES; c++)
-        made->class[c] = (uint8_t)class_of(c);
+    for (uint32_t block = 0; block < LM_UNICODE_PAGES; block += 256) {
+        uint8_t first = (uint8_t)class_of(block), last = (uint8_t)class_of(block + 255);
+        if (is_even(block) && first == last) {
+            memset(made->class + block, first, 256);
+            continue;
+        }
+        for (uint32_t c = block; c < block + 256; c++)
+            made->class[c] = (uint8_t)class_of(c);
+    }
     *unicode = made;
     return LOAM_OK;
 }
