@@ -1,7 +1,7 @@
 /* Added tokens: found in the text before anything else is done with it, longest first. */
 #include "internal.h"
 
-enum { CONTENT_LIMIT = 4096 };  /* bytes of an added token: bounds the work at each byte of a text */
+enum { CONTENT_LIMIT = 4096 }; /* bytes of an added token: bounds the work at each byte of a text */
 
 void lm_trie_free(struct lm_trie *trie)
 {
@@ -130,8 +130,8 @@ int lm_added_index(struct lm_tokenizer *tokenizer, loam_error *error)
     return code;
 }
 
-static const struct lm_added *longest_at(const struct lm_tokenizer *tokenizer, const struct lm_trie *trie, const char *text,
-                                         size_t length, unsigned flags, size_t *matched)
+static const struct lm_added *longest_at(const struct lm_tokenizer *tokenizer, const struct lm_trie *trie,
+                                         const char *text, size_t length, unsigned flags, size_t *matched)
 {
     const struct lm_added *best = NULL;
     int32_t node = trie->first[(unsigned char)text[0]];
@@ -193,8 +193,8 @@ static size_t spaces_behind(const char *text, size_t length, size_t at)
     return at;
 }
 
-bool lm_added_next(const struct lm_tokenizer *tokenizer, const struct lm_trie *trie, const char *text, size_t length, size_t at,
-                   unsigned flags, const struct lm_added **added, size_t *start, size_t *end)
+bool lm_added_next(const struct lm_tokenizer *tokenizer, const struct lm_trie *trie, const char *text, size_t length,
+                   size_t at, unsigned flags, const struct lm_added **added, size_t *start, size_t *end)
 {
     size_t from = at;
     while (trie->count && at < length) {

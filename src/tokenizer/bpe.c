@@ -1,7 +1,8 @@
-/* Byte-pair encoding: merging a piece's symbols, lowest rank first, leftmost first among equals (Sennrich et al., 2016). */
+/* Byte-pair encoding: merging a piece's symbols, lowest rank first, leftmost first among equals (Sennrich et al.,
+ * 2016). */
 #include "internal.h"
 
-enum { SHORT_PIECE = 48 };      /* symbols; up to here a plain search for the best pair is faster than a heap */
+enum { SHORT_PIECE = 48 }; /* symbols; up to here a plain search for the best pair is faster than a heap */
 
 int lm_pairs_reserve(struct lm_pairs *pairs, size_t count, loam_error *error)
 {
@@ -141,7 +142,7 @@ static void sift_up(uint64_t *heap, size_t at)
 struct merging {
     const struct lm_pairs *pairs;
     struct lm_symbol *symbols;
-    uint64_t *best, *heap;      /* heap of rank << 32 | position; stale where best[position] has another rank */
+    uint64_t *best, *heap; /* heap of rank << 32 | position; stale where best[position] has another rank */
     int32_t *before, *behind;
     size_t waiting;
 };
@@ -214,7 +215,8 @@ static int merge(struct lm_encoding *encoding, size_t *count)
     return code;
 }
 
-static int put_symbols(struct lm_encoding *encoding, const struct lm_span *piece, const struct lm_symbol *symbols, size_t count)
+static int put_symbols(struct lm_encoding *encoding, const struct lm_span *piece, const struct lm_symbol *symbols,
+                       size_t count)
 {
     size_t at = 0;
     int code = LOAM_OK;
@@ -226,8 +228,8 @@ static int put_symbols(struct lm_encoding *encoding, const struct lm_span *piece
     return code;
 }
 
-/* Bytes become symbols. A byte without a token gives the unknown token, or where there is none vanishes, so that the bytes around
- * it become neighbours: the ids that Hugging Face's library gives. */
+/* Bytes become symbols. A byte without a token gives the unknown token, or where there is none vanishes, so that the
+ * bytes around it become neighbours: the ids that Hugging Face's library gives. */
 static size_t byte_symbols(const struct lm_model_part *model, const struct lm_span *piece, struct lm_symbol *symbols)
 {
     size_t count = 0, lost = 0;
@@ -251,7 +253,8 @@ static size_t byte_symbols(const struct lm_model_part *model, const struct lm_sp
     return count;
 }
 
-/* Characters become symbols: the token of the character (with prefix and suffix), else its bytes, else the unknown token. */
+/* Characters become symbols: the token of the character (with prefix and suffix), else its bytes, else the unknown
+ * token. */
 static int character_symbols(struct lm_encoding *encoding, const struct lm_span *piece, size_t *count)
 {
     const struct lm_tokenizer *tokenizer = encoding->tokenizer;
@@ -293,8 +296,10 @@ static int piece_symbols(struct lm_encoding *encoding, const struct lm_span *pie
 {
     const struct lm_tokenizer *tokenizer = encoding->tokenizer;
     if (piece->length >= INT32_MAX)
-        return lm_fail(encoding->error, LOAM_EUNSUPPORTED, "a word of %zu bytes: found in the text, wanted under 2 GiB; "
-                       "split the text", piece->length);
+        return lm_fail(encoding->error, LOAM_EUNSUPPORTED,
+                       "a word of %zu bytes: found in the text, wanted under 2 GiB; "
+                       "split the text",
+                       piece->length);
     int code = grow(encoding->workspace, piece->length, encoding->error);
     if (code != LOAM_OK)
         return code;
@@ -353,8 +358,8 @@ static inline size_t cache_line(const uint64_t key[4], size_t length)
 
 static inline bool same_line(const struct lm_cached *line, const uint64_t key[4], size_t length)
 {
-    return line->length == length && !((line->key[0] ^ key[0]) | (line->key[1] ^ key[1]) | (line->key[2] ^ key[2]) |
-                                       (line->key[3] ^ key[3]));
+    return line->length == length &&
+           !((line->key[0] ^ key[0]) | (line->key[1] ^ key[1]) | (line->key[2] ^ key[2]) | (line->key[3] ^ key[3]));
 }
 
 static int put_line(struct lm_encoding *encoding, const struct lm_span *piece, const struct lm_cached *line)
@@ -383,7 +388,8 @@ static int encode_and_keep(struct lm_encoding *encoding, const struct lm_span *p
     if (code != LOAM_OK)
         return code;
     const struct lm_symbol *symbols = encoding->workspace->symbols;
-    /* Offsets of a cached piece come from its tokens' lengths: a piece with a byte that no token stands for is not kept. */
+    /* Offsets of a cached piece come from its tokens' lengths: a piece with a byte that no token stands for is not
+     * kept. */
     for (size_t i = 0; i < count; i++)
         bytes += encoding->tokenizer->vocabulary.tokens[symbols[i].id].length;
     if (count <= LM_CACHE_IDS && bytes == piece->length) {

@@ -3,13 +3,15 @@
 
 /* What the members of lm_stage mean here. */
 enum kind {
-    BYTE_LEVEL, BYTE_FALLBACK, FUSE,
-    METASPACE,      /* text; options[FRONT]: the first token's is taken out */
-    REPLACE,        /* text or regex; content */
-    STRIP,          /* text: the character; start, stop: at most so many; options[WHOLE]: of the whole text */
-    WORDPIECE,      /* text: prefix; options[CLEAN] */
-    SUFFIX,         /* text: what ends a word */
-    SPACED,         /* no decoder: a space between tokens */
+    BYTE_LEVEL,
+    BYTE_FALLBACK,
+    FUSE,
+    METASPACE, /* text; options[FRONT]: the first token's is taken out */
+    REPLACE,   /* text or regex; content */
+    STRIP,     /* text: the character; start, stop: at most so many; options[WHOLE]: of the whole text */
+    WORDPIECE, /* text: prefix; options[CLEAN] */
+    SUFFIX,    /* text: what ends a word */
+    SPACED,    /* no decoder: a space between tokens */
 };
 enum { FRONT = 0, WHOLE = 0, CLEAN = 0 };
 
@@ -77,10 +79,12 @@ static void cut(struct lm_bytes *text, size_t at, size_t length)
 static void strip(const struct lm_stage *stage, struct lm_bytes *text, size_t from)
 {
     for (int64_t i = 0; i < stage->start && text->length - from >= stage->length &&
-                        !memcmp(text->data + from, stage->text, stage->length); i++)
+                        !memcmp(text->data + from, stage->text, stage->length);
+         i++)
         cut(text, from, stage->length);
     for (int64_t i = 0; i < stage->stop && text->length - from >= stage->length &&
-                        !memcmp(text->data + text->length - stage->length, stage->text, stage->length); i++)
+                        !memcmp(text->data + text->length - stage->length, stage->text, stage->length);
+         i++)
         cut(text, text->length - stage->length, stage->length);
 }
 
@@ -88,7 +92,8 @@ static void strip(const struct lm_stage *stage, struct lm_bytes *text, size_t fr
 static int wordpiece(const struct lm_stage *stage, struct lm_bytes *text, size_t from, bool first, loam_error *error)
 {
     int code = LOAM_OK;
-    bool goes_on = stage->length && text->length - from >= stage->length && !memcmp(text->data + from, stage->text, stage->length);
+    bool goes_on =
+        stage->length && text->length - from >= stage->length && !memcmp(text->data + from, stage->text, stage->length);
     if (!first && goes_on) {
         cut(text, from, stage->length);
     } else if (!first) {
@@ -98,23 +103,24 @@ static int wordpiece(const struct lm_stage *stage, struct lm_bytes *text, size_t
             text->data[from] = ' ';
         }
     }
-    static const char *const tidy[][2] = {{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"},
-                                          {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"},
-                                          {" 're", "'re"}};
+    static const char *const tidy[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                                          {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+                                          {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
     for (size_t i = 0; code == LOAM_OK && stage->options[CLEAN] && i < sizeof tidy / sizeof *tidy; i++)
         code = replace_all(text, from, tidy[i][0], strlen(tidy[i][0]), tidy[i][1], strlen(tidy[i][1]), error);
     return code;
 }
 
-static int run_stage(const struct lm_tokenizer *tokenizer, const struct lm_stage *stage, int32_t id, struct lm_bytes *text,
-                     size_t from, bool first, loam_error *error)
+static int run_stage(const struct lm_tokenizer *tokenizer, const struct lm_stage *stage, int32_t id,
+                     struct lm_bytes *text, size_t from, bool first, loam_error *error)
 {
     switch ((enum kind)stage->kind) {
     case METASPACE:
         return replace_all(text, from, stage->text, stage->length, " ", first && stage->options[FRONT] ? 0 : 1, error);
     case REPLACE:
-        return stage->regex ? replace_regex(stage, text, from, error)
-                            : replace_all(text, from, stage->text, stage->length, stage->content, stage->content_length, error);
+        return stage->regex
+                   ? replace_regex(stage, text, from, error)
+                   : replace_all(text, from, stage->text, stage->length, stage->content, stage->content_length, error);
     case STRIP:
         if (!stage->options[WHOLE] || first)
             strip(stage, text, from);
@@ -129,7 +135,8 @@ static int run_stage(const struct lm_tokenizer *tokenizer, const struct lm_stage
         if (tokenizer->vocabulary.flags[id] & LM_TOKEN_BYTE) {
             unsigned value = 0;
             for (size_t i = from + 3; i < from + 5; i++)
-                value = value * 16 + (unsigned)(text->data[i] <= '9' ? text->data[i] - '0' : (text->data[i] | 32) - 'a' + 10);
+                value = value * 16 +
+                        (unsigned)(text->data[i] <= '9' ? text->data[i] - '0' : (text->data[i] | 32) - 'a' + 10);
             text->length = from;
             return lm_bytes_append(text, (const char[]){(char)value}, 1, error);
         }
@@ -141,7 +148,8 @@ static int run_stage(const struct lm_tokenizer *tokenizer, const struct lm_stage
     return LOAM_OK;
 }
 
-int lm_decode_token(const struct lm_tokenizer *tokenizer, int32_t id, bool first, struct lm_bytes *out, loam_error *error)
+int lm_decode_token(const struct lm_tokenizer *tokenizer, int32_t id, bool first, struct lm_bytes *out,
+                    loam_error *error)
 {
     size_t from = out->length, length;
     const char *text = lm_vocabulary_text(&tokenizer->vocabulary, id, &length);
@@ -177,8 +185,8 @@ static int read_replace(const struct lm_document *document, const struct lm_valu
     return code == LOAM_OK && regex ? lm_regex_of(document, regex, &stage->regex, error) : code;
 }
 
-static int read_strip(const struct lm_document *document, const struct lm_value *value, struct lm_stage *stage, bool fused,
-                      loam_error *error)
+static int read_strip(const struct lm_document *document, const struct lm_value *value, struct lm_stage *stage,
+                      bool fused, loam_error *error)
 {
     int code = copy(document, lm_value_find(value, "content"), &stage->text, &stage->length, error);
     if (code == LOAM_OK && !stage->length)
@@ -188,8 +196,10 @@ static int read_strip(const struct lm_document *document, const struct lm_value 
     if (code == LOAM_OK)
         code = lm_value_int(document, lm_value_find(value, "stop"), 0, 1000, &stage->stop, error);
     if (code == LOAM_OK && fused && (stage->start > 1 || stage->stop))
-        code = lm_value_fail(document, value, error, "Strip behind Fuse: loam takes off one character in front and none at the "
-                             "end, found start %lld and stop %lld", (long long)stage->start, (long long)stage->stop);
+        code = lm_value_fail(document, value, error,
+                             "Strip behind Fuse: loam takes off one character in front and none at the "
+                             "end, found start %lld and stop %lld",
+                             (long long)stage->start, (long long)stage->stop);
     stage->options[WHOLE] = fused;
     return code;
 }
@@ -221,7 +231,8 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
         const struct lm_value *add = lm_value_find(value, "add_prefix_space");
         stage->options[FRONT] = more ? !lm_value_is(more, "never") : !add || add->truth;
         int code = copy(document, lm_value_find(value, "replacement"), &stage->text, &stage->length, error);
-        return code == LOAM_OK && !stage->length ? lm_value_fail(document, value, error, "replacement: found nothing") : code;
+        return code == LOAM_OK && !stage->length ? lm_value_fail(document, value, error, "replacement: found nothing")
+                                                 : code;
     } else if (lm_value_is(type, "WordPiece")) {
         stage->kind = WORDPIECE;
         more = lm_value_find(value, "cleanup");
@@ -230,10 +241,13 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
     } else if (lm_value_is(type, "BPEDecoder")) {
         stage->kind = SUFFIX;
         int code = copy(document, lm_value_find(value, "suffix"), &stage->text, &stage->length, error);
-        return code == LOAM_OK && !stage->length ? lm_value_fail(document, value, error, "suffix: found nothing") : code;
+        return code == LOAM_OK && !stage->length ? lm_value_fail(document, value, error, "suffix: found nothing")
+                                                 : code;
     } else if (!lm_value_is(type, "Fuse")) {
-        return lm_type_fail(document, value, "ByteLevel, Metaspace, ByteFallback, Fuse, "
-                            "Replace, Strip, WordPiece, BPEDecoder and Sequence", error);
+        return lm_type_fail(document, value,
+                            "ByteLevel, Metaspace, ByteFallback, Fuse, "
+                            "Replace, Strip, WordPiece, BPEDecoder and Sequence",
+                            error);
     }
     return LOAM_OK;
 }

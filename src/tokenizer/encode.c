@@ -8,8 +8,8 @@ static int encode_normal(struct lm_encoding *encoding, const struct lm_span *spa
     const struct lm_added *added;
     size_t at = 0, start, end;
     int code = LOAM_OK;
-    while (code == LOAM_OK &&
-           lm_added_next(tokenizer, &tokenizer->normal, span->text, span->length, at, encoding->flags, &added, &start, &end)) {
+    while (code == LOAM_OK && lm_added_next(tokenizer, &tokenizer->normal, span->text, span->length, at,
+                                            encoding->flags, &added, &start, &end)) {
         struct lm_span before = lm_span_part(span, at, start);
         code = lm_pretokenize(encoding, &before);
         if (code == LOAM_OK)
@@ -25,7 +25,8 @@ static int encode_section(struct lm_encoding *encoding, const struct lm_span *sp
     struct lm_span normal;
     if (!span->length)
         return LOAM_OK;
-    int code = lm_normalize(encoding->tokenizer, encoding->workspace, span, encoding->starts != NULL, &normal, encoding->error);
+    int code = lm_normalize(encoding->tokenizer, encoding->workspace, span, encoding->starts != NULL, &normal,
+                            encoding->error);
     return code == LOAM_OK ? encode_normal(encoding, &normal) : code;
 }
 
@@ -35,8 +36,8 @@ static int encode_text(struct lm_encoding *encoding, const struct lm_span *text)
     const struct lm_added *added;
     size_t at = 0, start, end;
     int code = LOAM_OK;
-    while (code == LOAM_OK &&
-           lm_added_next(tokenizer, &tokenizer->raw, text->text, text->length, at, encoding->flags, &added, &start, &end)) {
+    while (code == LOAM_OK && lm_added_next(tokenizer, &tokenizer->raw, text->text, text->length, at, encoding->flags,
+                                            &added, &start, &end)) {
         struct lm_span before = lm_span_part(text, at, start);
         code = encode_section(encoding, &before);
         if (code == LOAM_OK)

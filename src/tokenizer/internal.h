@@ -1,9 +1,9 @@
 /* What the files of tokenizer/ share: the pipeline of a tokenizer and one encoding's state.
  *
  * A text goes through: added tokens (added_tokens.c) → normalizer.c → pretokenizer.c → the model (model.c: bpe.c and
- * its fellows) → postprocessor.c; ids go back through decoder.c. Each part is a list of small tagged stages that its own file
- * reads from the JSON of tokenizer.json. That JSON text is kept: readers of other formats write it, and saving writes it
- * out again, so that a pipeline has one description only.
+ * its fellows) → postprocessor.c; ids go back through decoder.c. Each part is a list of small tagged stages that its
+ * own file reads from the JSON of tokenizer.json. That JSON text is kept: readers of other formats write it, and saving
+ * writes it out again, so that a pipeline has one description only.
  */
 #ifndef LOAM_TOKENIZER_INTERNAL_H
 #define LOAM_TOKENIZER_INTERNAL_H
@@ -25,12 +25,12 @@ enum lm_behaviour { LM_REMOVED, LM_ISOLATED, LM_MERGED_WITH_PREVIOUS, LM_MERGED_
 /* One step of a part. `kind` is of the enum in the part's file, which says what the other members mean there. */
 struct lm_stage {
     int kind;
-    char *text;                             /* what is looked for, put in front, … */
+    char *text; /* what is looked for, put in front, … */
     size_t length;
-    char *content;                          /* what is put in its place */
+    char *content; /* what is put in its place */
     size_t content_length;
-    struct lm_regex *regex;                 /* instead of text */
-    const struct lm_pattern *pattern;       /* instead of regex */
+    struct lm_regex *regex;           /* instead of text */
+    const struct lm_pattern *pattern; /* instead of regex */
     enum lm_behaviour behaviour;
     int64_t start, stop;
     bool options[4];
@@ -42,14 +42,16 @@ struct lm_stages {
 struct lm_stage *lm_stages_push(struct lm_stages *stages, loam_error *error);
 void lm_stages_free(struct lm_stages *stages);
 /* The complaint about an object whose 'type' is none of the known. */
-int lm_type_fail(const struct lm_document *document, const struct lm_value *object, const char *known, loam_error *error);
+int lm_type_fail(const struct lm_document *document, const struct lm_value *object, const char *known,
+                 loam_error *error);
 /* Compiles the string `value`. */
-int lm_regex_of(const struct lm_document *document, const struct lm_value *value, struct lm_regex **regex, loam_error *error);
+int lm_regex_of(const struct lm_document *document, const struct lm_value *value, struct lm_regex **regex,
+                loam_error *error);
 
 /* (left id, right id) → rank and merged id; open addressing. */
 struct lm_pair {
-    uint64_t key;       /* left << 32 | right; UINT64_MAX: empty */
-    uint64_t value;     /* rank << 32 | merged id */
+    uint64_t key;   /* left << 32 | right; UINT64_MAX: empty */
+    uint64_t value; /* rank << 32 | merged id */
 };
 struct lm_pairs {
     struct lm_pair *slots;
@@ -82,20 +84,20 @@ enum lm_model_kind { LM_MODEL_BPE, LM_MODEL_UNIGRAM, LM_MODEL_WORDPIECE, LM_MODE
 
 struct lm_model_part {
     enum lm_model_kind kind;
-    int32_t unknown;            /* id, or -1 */
-    struct lm_pairs pairs;      /* BPE */
-    int32_t bytes[256];         /* BPE, byte level: id of each byte; byte fallback: id of <0xNN>; -1: none */
+    int32_t unknown;       /* id, or -1 */
+    struct lm_pairs pairs; /* BPE */
+    int32_t bytes[256];    /* BPE, byte level: id of each byte; byte fallback: id of <0xNN>; -1: none */
     bool byte_fallback, fuse_unknown, ignore_merges;
-    char *prefix, *suffix;      /* of a piece that goes on, of one that ends a word; "" for none */
-    double *scores;             /* Unigram: by id */
+    char *prefix, *suffix; /* of a piece that goes on, of one that ends a word; "" for none */
+    double *scores;        /* Unigram: by id */
     size_t score_count;
     double unknown_score;
-    size_t longest_word;        /* WordPiece: characters; longer words are unknown */
+    size_t longest_word; /* WordPiece: characters; longer words are unknown */
 };
 
 struct lm_added {
     int32_t id;
-    char *content;              /* as in the file */
+    char *content; /* as in the file */
     size_t length;
     bool single_word, lstrip, rstrip, normalized, special;
 };
@@ -103,13 +105,13 @@ struct lm_added {
 /* Added tokens by their bytes. */
 struct lm_trie {
     struct lm_trie_node {
-        int32_t child, sibling;     /* index, or -1 */
-        int32_t added;              /* index of the added token that ends here, or -1 */
+        int32_t child, sibling; /* index, or -1 */
+        int32_t added;          /* index of the added token that ends here, or -1 */
         unsigned char byte;
-    } *nodes;
+    } * nodes;
     size_t count;
-    int32_t first[256];             /* node, or -1 */
-    int only;                       /* the one first byte there is, or -1 */
+    int32_t first[256]; /* node, or -1 */
+    int only;           /* the one first byte there is, or -1 */
 };
 
 struct lm_pool;
@@ -117,17 +119,17 @@ struct lm_pool;
 struct lm_tokenizer {
     struct lm_vocabulary vocabulary;
     struct lm_model_part model;
-    bool byte_level;                /* tokens are bytes; keys in files are written in the byte alphabet */
+    bool byte_level; /* tokens are bytes; keys in files are written in the byte alphabet */
     struct lm_stages normalizer, pretokenizer, decoder;
-    struct lm_ids front, back;      /* what the post-processor adds */
-    struct lm_bytes parts[LM_PARTS];/* JSON of each part, "null" where there is none */
+    struct lm_ids front, back;       /* what the post-processor adds */
+    struct lm_bytes parts[LM_PARTS]; /* JSON of each part, "null" where there is none */
     struct lm_added *added;
     size_t added_count, added_capacity;
-    struct lm_trie raw, normal;     /* matched before and behind the normalizer */
-    struct lm_bytes spelled;        /* not byte level: what each token stands for, one behind the other */
-    uint32_t *spelled_at;           /* [size + 1] offsets in `spelled`; NULL: as in the vocabulary */
+    struct lm_trie raw, normal; /* matched before and behind the normalizer */
+    struct lm_bytes spelled;    /* not byte level: what each token stands for, one behind the other */
+    uint32_t *spelled_at;       /* [size + 1] offsets in `spelled`; NULL: as in the vocabulary */
     int32_t bos, eos, pad, unknown;
-    struct lm_bytes settings;       /* tokenizer_config.json as it was read, or empty */
+    struct lm_bytes settings; /* tokenizer_config.json as it was read, or empty */
     struct lm_unicode *unicode;
     struct lm_pool *pool;
 };
@@ -135,7 +137,7 @@ struct lm_tokenizer {
 /* Text on its way through normalizers, with where each byte came from. */
 struct lm_text {
     struct lm_bytes bytes;
-    struct lm_ids origins;      /* a byte: its offset in the source; only kept where asked for */
+    struct lm_ids origins; /* a byte: its offset in the source; only kept where asked for */
 };
 
 /* A part of a text. The byte i stood at `base + (origins ? origins[i] : i)`. */
@@ -144,7 +146,7 @@ struct lm_span {
     size_t length;
     size_t base;
     const int32_t *origins;
-    bool first;                 /* it begins where the whole text begins */
+    bool first; /* it begins where the whole text begins */
 };
 static inline struct lm_span lm_span_part(const struct lm_span *span, size_t start, size_t end)
 {
@@ -154,11 +156,11 @@ static inline struct lm_span lm_span_part(const struct lm_span *span, size_t sta
 
 struct lm_symbol {
     int32_t id;
-    uint32_t bytes;             /* of the text */
+    uint32_t bytes; /* of the text */
 };
 
-struct lm_cached {              /* one line of the cache: a piece and its ids */
-    uint64_t key[4];            /* the piece's bytes, zeros behind them */
+struct lm_cached {   /* one line of the cache: a piece and its ids */
+    uint64_t key[4]; /* the piece's bytes, zeros behind them */
     uint16_t length, count;
     int32_t ids[7];
 };
@@ -171,13 +173,13 @@ struct lm_workspace {
     struct lm_cached *cache;
     struct lm_symbol *symbols;
     uint64_t *best, *heap;
-    int32_t *links;             /* [2 * capacity]: before, behind */
+    int32_t *links; /* [2 * capacity]: before, behind */
     size_t symbol_capacity, list_capacity;
-    struct lm_text texts[2];    /* the normalizer's */
-    struct lm_text stage_texts[LM_STAGES_MOST];  /* the pre-tokenizer's, one a stage */
-    int32_t *points;            /* code points of a normalizer's segment */
+    struct lm_text texts[2];                    /* the normalizer's */
+    struct lm_text stage_texts[LM_STAGES_MOST]; /* the pre-tokenizer's, one a stage */
+    int32_t *points;                            /* code points of a normalizer's segment */
     size_t point_capacity;
-    double *costs;              /* Unigram */
+    double *costs; /* Unigram */
     size_t cost_capacity;
     struct lm_regex_match *match;
 };
@@ -189,7 +191,7 @@ void lm_pool_give(struct lm_pool *pool, struct lm_workspace *workspace);
 struct lm_encoding {
     const struct lm_tokenizer *tokenizer;
     struct lm_workspace *workspace;
-    struct lm_ids *ids, *starts;        /* starts may be NULL */
+    struct lm_ids *ids, *starts; /* starts may be NULL */
     unsigned flags;
     loam_error *error;
 };
@@ -220,28 +222,30 @@ int lm_model_read(const struct lm_document *document, const struct lm_value *val
 void lm_model_finish(struct lm_tokenizer *tokenizer);
 int lm_model_encode(struct lm_encoding *encoding, const struct lm_span *piece);
 int lm_bpe_encode(struct lm_encoding *encoding, const struct lm_span *piece);
-/* A piece cut by a scanner out of a text for a byte-level model: the fast way. `room`: bytes that may be read from its start. */
+/* A piece cut by a scanner out of a text for a byte-level model: the fast way. `room`: bytes that may be read from its
+ * start. */
 int lm_bpe_encode_piece(struct lm_encoding *encoding, const struct lm_span *piece, size_t room);
 int lm_model_write(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, loam_error *error);
 void lm_model_free(struct lm_model_part *model);
 
-int lm_postprocessor_read(const struct lm_document *document, const struct lm_value *value, struct lm_tokenizer *tokenizer,
-                          loam_error *error);
+int lm_postprocessor_read(const struct lm_document *document, const struct lm_value *value,
+                          struct lm_tokenizer *tokenizer, loam_error *error);
 /* Writes parts[LM_PART_POSTPROCESSOR] from front and back. */
 int lm_postprocessor_describe(struct lm_tokenizer *tokenizer, loam_error *error);
 
 int lm_decoder_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
                     loam_error *error);
 /* Appends what a token gives; `first`: no token stood before it. */
-int lm_decode_token(const struct lm_tokenizer *tokenizer, int32_t id, bool first, struct lm_bytes *out, loam_error *error);
+int lm_decode_token(const struct lm_tokenizer *tokenizer, int32_t id, bool first, struct lm_bytes *out,
+                    loam_error *error);
 
 /* Takes over no memory: copies. The id must be in the vocabulary. */
 int lm_added_push(struct lm_tokenizer *tokenizer, const struct lm_added *added, loam_error *error);
 /* Builds the two tries anew. */
 int lm_added_index(struct lm_tokenizer *tokenizer, loam_error *error);
 /* Where the next added token of the trie lies at or behind `at`. */
-bool lm_added_next(const struct lm_tokenizer *tokenizer, const struct lm_trie *trie, const char *text, size_t length, size_t at,
-                   unsigned flags, const struct lm_added **added, size_t *start, size_t *end);
+bool lm_added_next(const struct lm_tokenizer *tokenizer, const struct lm_trie *trie, const char *text, size_t length,
+                   size_t at, unsigned flags, const struct lm_added **added, size_t *start, size_t *end);
 void lm_trie_free(struct lm_trie *trie);
 
 /* An empty tokenizer with its tables made. */
@@ -251,12 +255,12 @@ int32_t lm_tokenizer_find_key(const struct lm_tokenizer *tokenizer, const char *
 /* Appends a token's key. */
 int lm_tokenizer_key(const struct lm_tokenizer *tokenizer, int32_t id, struct lm_bytes *out, loam_error *error);
 /* Reads the pipeline (members normalizer, pre_tokenizer, decoder of `root`) before the vocabulary is there … */
-int lm_tokenizer_pipeline(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *root,
-                          loam_error *error);
-/* … and what depends on the vocabulary (post_processor, added tokens, the model's tables) when it is. The last step of every
- * reader; looks for holes among the ids. */
-int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *root,
-                          loam_error *error);
+int lm_tokenizer_pipeline(struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                          const struct lm_value *root, loam_error *error);
+/* … and what depends on the vocabulary (post_processor, added tokens, the model's tables) when it is. The last step of
+ * every reader; looks for holes among the ids. */
+int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                          const struct lm_value *root, loam_error *error);
 
 /* The JSON of a byte-level pipeline that splits by the regular expression. */
 int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *error);

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { KEY_LIMIT = 1 << 16, AFFIX_LIMIT = 64 };     /* bytes */
+enum { KEY_LIMIT = 1 << 16, AFFIX_LIMIT = 64 }; /* bytes */
 
 int lm_model_encode(struct lm_encoding *encoding, const struct lm_span *piece)
 {
@@ -31,7 +31,8 @@ static int add_key(struct lm_tokenizer *tokenizer, const struct lm_document *doc
     if (code != LOAM_OK)
         return code;
     if (key->length > KEY_LIMIT)
-        return lm_value_fail(document, key, error, "found a token of %zu bytes, wanted at most %d", key->length, KEY_LIMIT);
+        return lm_value_fail(document, key, error, "found a token of %zu bytes, wanted at most %d", key->length,
+                             KEY_LIMIT);
     char bytes[KEY_LIMIT];
     size_t length;
     loam_error why = {0};
@@ -45,12 +46,13 @@ static int add_key(struct lm_tokenizer *tokenizer, const struct lm_document *doc
     return code == LOAM_OK ? code : lm_fail(error, code, "%s", why.message);
 }
 
-static int read_vocabulary(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *model,
-                           loam_error *error)
+static int read_vocabulary(struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                           const struct lm_value *model, loam_error *error)
 {
     const struct lm_value *vocabulary = lm_value_find(model, "vocab");
     if (!vocabulary || vocabulary->kind != LM_OBJECT || !vocabulary->length)
-        return lm_value_fail(document, vocabulary ? vocabulary : model, error, "wanted an object 'vocab' of tokens and ids");
+        return lm_value_fail(document, vocabulary ? vocabulary : model, error,
+                             "wanted an object 'vocab' of tokens and ids");
     int code = lm_vocabulary_reserve(&tokenizer->vocabulary, vocabulary->length, error);
     for (size_t i = 0; code == LOAM_OK && i < vocabulary->length; i++)
         code = add_key(tokenizer, document, &vocabulary->keys[i], &vocabulary->items[i], error);
@@ -66,8 +68,10 @@ struct merge_text {
 static int merge_halves(const struct lm_document *document, const struct lm_value *merge, struct merge_text *halves,
                         loam_error *error)
 {
-    if (merge->kind == LM_ARRAY && merge->length == 2 && merge->items[0].kind == LM_STRING && merge->items[1].kind == LM_STRING) {
-        *halves = (struct merge_text){merge->items[0].text, merge->items[1].text, merge->items[0].length, merge->items[1].length};
+    if (merge->kind == LM_ARRAY && merge->length == 2 && merge->items[0].kind == LM_STRING &&
+        merge->items[1].kind == LM_STRING) {
+        *halves = (struct merge_text){merge->items[0].text, merge->items[1].text, merge->items[0].length,
+                                      merge->items[1].length};
         return LOAM_OK;
     }
     const char *space = merge->kind == LM_STRING ? memchr(merge->text, ' ', merge->length) : NULL;
@@ -177,8 +181,8 @@ static int read_bpe(struct lm_tokenizer *tokenizer, const struct lm_document *do
     return code == LOAM_OK ? read_merges(tokenizer, document, value, error) : code;
 }
 
-static int read_unknown(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *value,
-                        loam_error *error)
+static int read_unknown(struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                        const struct lm_value *value, loam_error *error)
 {
     const struct lm_value *unknown = lm_value_find(value, "unk_token");
     const char *text;
@@ -214,8 +218,9 @@ void lm_model_finish(struct lm_tokenizer *tokenizer)
     for (unsigned byte = 0; byte < 256; byte++) {
         char plain = (char)byte, key[8];
         snprintf(key, sizeof key, "<0x%02X>", byte);
-        model->bytes[byte] = tokenizer->byte_level ? lm_vocabulary_find(vocabulary, &plain, 1, false)
-                             : model->byte_fallback ? lm_vocabulary_find(vocabulary, key, 6, false) : -1;
+        model->bytes[byte] = tokenizer->byte_level  ? lm_vocabulary_find(vocabulary, &plain, 1, false)
+                             : model->byte_fallback ? lm_vocabulary_find(vocabulary, key, 6, false)
+                                                    : -1;
         if (model->byte_fallback && !tokenizer->byte_level && model->bytes[byte] >= 0)
             vocabulary->flags[model->bytes[byte]] |= LM_TOKEN_BYTE;
     }

@@ -6,13 +6,14 @@
 
 /* What the members of lm_stage mean here. */
 enum kind {
-    FORM,           /* start: enum lm_form */
+    FORM, /* start: enum lm_form */
     LOWERCASE,
-    STRIP,          /* options[LEFT], [RIGHT] */
-    STRIP_MARKS,    /* options[NONSPACING]: only those */
-    PREPEND,        /* text */
-    REPLACE,        /* text or regex, content */
-    BERT_CLEAN, BERT_CHINESE,
+    STRIP,       /* options[LEFT], [RIGHT] */
+    STRIP_MARKS, /* options[NONSPACING]: only those */
+    PREPEND,     /* text */
+    REPLACE,     /* text or regex, content */
+    BERT_CLEAN,
+    BERT_CHINESE,
 };
 enum { LEFT = 0, RIGHT = 1, NONSPACING = 0 };
 
@@ -39,7 +40,8 @@ static int put(struct work *work, size_t at, const char *bytes, size_t length)
 static int keep(struct work *work, size_t start, size_t end)
 {
     if (!work->origins)
-        return end > start ? lm_bytes_append(&work->out->bytes, work->in->text + start, end - start, work->error) : LOAM_OK;
+        return end > start ? lm_bytes_append(&work->out->bytes, work->in->text + start, end - start, work->error)
+                           : LOAM_OK;
     int code = LOAM_OK;
     for (; code == LOAM_OK && start < end; start++)
         code = put(work, start, work->in->text + start, 1);
@@ -166,7 +168,7 @@ static bool is_chinese(uint32_t c)
 
 static int lower(struct work *work, size_t at, uint32_t c)
 {
-    if (c == 0x130)     /* the one character whose small form is two: i with a dot above */
+    if (c == 0x130) /* the one character whose small form is two: i with a dot above */
         return put(work, at, "i\xCC\x87", 3);
     return put_point(work, at, (uint32_t)utf8proc_tolower((utf8proc_int32_t)c));
 }
@@ -381,7 +383,8 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
         return read_bert(document, value, stages, error);
     if (lm_value_is(type, "Prepend")) {
         code = push(stages, PREPEND, &stage, error);
-        return code == LOAM_OK ? copy(document, lm_value_find(value, "prepend"), &stage->text, &stage->length, error) : code;
+        return code == LOAM_OK ? copy(document, lm_value_find(value, "prepend"), &stage->text, &stage->length, error)
+                               : code;
     }
     if (lm_value_is(type, "Strip")) {
         code = push(stages, STRIP, &stage, error);
@@ -389,7 +392,9 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
             code = flag(document, value, "strip_left", true, &stage->options[LEFT], error);
         return code == LOAM_OK ? flag(document, value, "strip_right", true, &stage->options[RIGHT], error) : code;
     }
-    return lm_type_fail(document, value, "NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace, BertNormalizer and Sequence", error);
+    return lm_type_fail(
+        document, value,
+        "NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace, BertNormalizer and Sequence", error);
 }
 
 int lm_normalizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,

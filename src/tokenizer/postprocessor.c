@@ -9,8 +9,8 @@ static int push_id(struct lm_tokenizer *tokenizer, const struct lm_document *doc
     return code == LOAM_OK ? lm_ids_push(list, (int32_t)id, error) : code;
 }
 
-static int read_template(const struct lm_document *document, const struct lm_value *value, struct lm_tokenizer *tokenizer,
-                         loam_error *error)
+static int read_template(const struct lm_document *document, const struct lm_value *value,
+                         struct lm_tokenizer *tokenizer, loam_error *error)
 {
     const struct lm_value *single = lm_value_find(value, "single"), *specials = lm_value_find(value, "special_tokens");
     if (!single || single->kind != LM_ARRAY)
@@ -29,7 +29,8 @@ static int read_template(const struct lm_document *document, const struct lm_val
         code = lm_value_string(document, lm_value_find(special, "id"), &name, error);
         const struct lm_value *ids = code == LOAM_OK ? lm_value_find(lm_value_find(specials, name), "ids") : NULL;
         if (code == LOAM_OK && (!ids || ids->kind != LM_ARRAY))
-            return lm_value_fail(document, special, error, "special token '%s' is not listed under special_tokens", name);
+            return lm_value_fail(document, special, error, "special token '%s' is not listed under special_tokens",
+                                 name);
         for (size_t k = 0; code == LOAM_OK && k < ids->length; k++)
             code = push_id(tokenizer, document, &ids->items[k], behind ? &tokenizer->back : &tokenizer->front, error);
     }
@@ -51,8 +52,8 @@ static int read_pair(const struct lm_document *document, const struct lm_value *
     return code;
 }
 
-int lm_postprocessor_read(const struct lm_document *document, const struct lm_value *value, struct lm_tokenizer *tokenizer,
-                          loam_error *error)
+int lm_postprocessor_read(const struct lm_document *document, const struct lm_value *value,
+                          struct lm_tokenizer *tokenizer, loam_error *error)
 {
     if (!value || value->kind == LM_NULL)
         return LOAM_OK;
@@ -65,7 +66,8 @@ int lm_postprocessor_read(const struct lm_document *document, const struct lm_va
         return LOAM_OK;
     const struct lm_value *list = lm_value_find(value, "processors");
     if (!lm_value_is(type, "Sequence") || !list || list->kind != LM_ARRAY)
-        return lm_type_fail(document, value, "TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing and Sequence", error);
+        return lm_type_fail(document, value,
+                            "TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing and Sequence", error);
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < list->length; i++)
         code = lm_postprocessor_read(document, &list->items[i], tokenizer, error);

@@ -5,18 +5,21 @@
 
 /* What the members of lm_stage mean here. */
 enum kind {
-    BYTE_LEVEL,         /* options[PREFIX_SPACE]; pattern: the GPT-2 scanner, or NULL */
-    SPLIT,              /* pattern, regex or text; behaviour; options[INVERT] */
-    METASPACE,          /* text: what stands for a space; options[SPLITS], [ALWAYS], [FIRST] */
-    DIGITS, PUNCTUATION, WHITE_SPACE, WORDS,    /* behaviour: of the class of characters */
+    BYTE_LEVEL, /* options[PREFIX_SPACE]; pattern: the GPT-2 scanner, or NULL */
+    SPLIT,      /* pattern, regex or text; behaviour; options[INVERT] */
+    METASPACE,  /* text: what stands for a space; options[SPLITS], [ALWAYS], [FIRST] */
+    DIGITS,
+    PUNCTUATION,
+    WHITE_SPACE,
+    WORDS, /* behaviour: of the class of characters */
 };
 enum { PREFIX_SPACE = 0, INVERT = 0, SPLITS = 0, ALWAYS = 1, FIRST = 2 };
 
 static int run(struct lm_encoding *encoding, size_t stage, const struct lm_span *span);
 
 /* Finds the next match of a splitting stage at or behind `at`. */
-static int find(struct lm_encoding *encoding, const struct lm_stage *stage, const struct lm_span *span, size_t at, bool *found,
-                size_t *start, size_t *end)
+static int find(struct lm_encoding *encoding, const struct lm_stage *stage, const struct lm_span *span, size_t at,
+                bool *found, size_t *start, size_t *end)
 {
     *found = at < span->length;
     if (!*found)
@@ -30,7 +33,8 @@ static int find(struct lm_encoding *encoding, const struct lm_stage *stage, cons
         struct lm_workspace *w = encoding->workspace;
         int code = w->match ? LOAM_OK : lm_regex_match_create(&w->match, encoding->error);
         if (code == LOAM_OK)
-            code = lm_regex_find(stage->regex, w->match, span->text, span->length, at, found, start, end, encoding->error);
+            code =
+                lm_regex_find(stage->regex, w->match, span->text, span->length, at, found, start, end, encoding->error);
         return code;
     }
     if (stage->kind == SPLIT) {
@@ -149,8 +153,8 @@ static int words(struct lm_encoding *encoding, size_t number, const struct lm_sp
     return code;
 }
 
-static int text_put(struct lm_encoding *encoding, struct lm_text *text, const struct lm_span *span, size_t at, const char *bytes,
-                    size_t length)
+static int text_put(struct lm_encoding *encoding, struct lm_text *text, const struct lm_span *span, size_t at,
+                    const char *bytes, size_t length)
 {
     int code = lm_bytes_append(&text->bytes, bytes, length, encoding->error);
     int32_t origin = (int32_t)(span->origins ? span->origins[at] : (int32_t)at);
@@ -182,10 +186,11 @@ static int rewrite(struct lm_encoding *encoding, size_t number, const struct lm_
     return code;
 }
 
-static int metaspace(struct lm_encoding *encoding, size_t number, const struct lm_stage *stage, const struct lm_span *span)
+static int metaspace(struct lm_encoding *encoding, size_t number, const struct lm_stage *stage,
+                     const struct lm_span *span)
 {
-    bool begins = span->length && (span->text[0] == ' ' || (span->length >= stage->length &&
-                                                            !memcmp(span->text, stage->text, stage->length)));
+    bool begins = span->length && (span->text[0] == ' ' ||
+                                   (span->length >= stage->length && !memcmp(span->text, stage->text, stage->length)));
     bool prepend = !begins && (stage->options[ALWAYS] || (stage->options[FIRST] && span->first));
     struct lm_span out;
     int code = rewrite(encoding, number, span, prepend ? stage->text : "", stage, &out);
@@ -193,7 +198,8 @@ static int metaspace(struct lm_encoding *encoding, size_t number, const struct l
         return code;
     if (!stage->options[SPLITS])
         return run(encoding, number + 1, &out);
-    struct lm_stage cut = {.kind = SPLIT, .text = stage->text, .length = stage->length, .behaviour = LM_MERGED_WITH_NEXT};
+    struct lm_stage cut = {
+        .kind = SPLIT, .text = stage->text, .length = stage->length, .behaviour = LM_MERGED_WITH_NEXT};
     return split(encoding, number, &cut, &out);
 }
 
@@ -271,7 +277,8 @@ static int read_behaviour(const struct lm_document *document, const struct lm_va
             stage->behaviour = (enum lm_behaviour)i;
             return LOAM_OK;
         }
-    return lm_value_fail(document, value, error, "behavior: wanted Removed, Isolated, MergedWithPrevious, MergedWithNext or "
+    return lm_value_fail(document, value, error,
+                         "behavior: wanted Removed, Isolated, MergedWithPrevious, MergedWithNext or "
                          "Contiguous");
 }
 
@@ -381,8 +388,10 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
         stage->behaviour = LM_REMOVED;
         return copy_text(document, lm_value_find(value, "delimiter"), stage, error);
     }
-    return lm_type_fail(document, value, "ByteLevel, Split, Metaspace, Digits, "
-                        "Punctuation, Whitespace, WhitespaceSplit, BertPreTokenizer, CharDelimiterSplit and Sequence", error);
+    return lm_type_fail(document, value,
+                        "ByteLevel, Split, Metaspace, Digits, "
+                        "Punctuation, Whitespace, WhitespaceSplit, BertPreTokenizer, CharDelimiterSplit and Sequence",
+                        error);
 }
 
 static int push_stage(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,

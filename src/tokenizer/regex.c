@@ -7,8 +7,8 @@
 #include <pcre2.h>
 
 enum {
-    STEP_LIMIT = 50 * 1000 * 1000,      /* steps of one match; a pattern that wants more never ends in practice */
-    STACK_LEAST = 32 * 1024,            /* bytes of the JIT's own stack */
+    STEP_LIMIT = 50 * 1000 * 1000, /* steps of one match; a pattern that wants more never ends in practice */
+    STACK_LEAST = 32 * 1024,       /* bytes of the JIT's own stack */
     STACK_MOST = 64 * 1024 * 1024,
 };
 
@@ -23,11 +23,11 @@ struct lm_regex_match {
     pcre2_jit_stack *stack;
 };
 
-/* PCRE2's \s counts U+180E and leaves out none of White_Space; the tokenizers' engines mean White_Space. So the set is written
- * out, and its complement for \S inside brackets. */
+/* PCRE2's \s counts U+180E and leaves out none of White_Space; the tokenizers' engines mean White_Space. So the set is
+ * written out, and its complement for \S inside brackets. */
 #define SPACES "\\x09-\\x0d\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NO_SPACES                                                                                                           \
-    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"              \
+#define NO_SPACES                                                                                                      \
+    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"        \
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 
 static int translate(const char *regex, size_t length, struct lm_bytes *out, loam_error *error)
@@ -40,8 +40,8 @@ static int translate(const char *regex, size_t length, struct lm_bytes *out, loa
             if (next == 's')
                 code = lm_bytes_format(out, error, "%s%s%s", class ? "" : "[", SPACES, class ? "" : "]");
             else if (next == 'S')
-                code = class ? lm_bytes_format(out, error, "%s", NO_SPACES)
-                             : lm_bytes_format(out, error, "[^%s]", SPACES);
+                code =
+                    class ? lm_bytes_format(out, error, "%s", NO_SPACES) : lm_bytes_format(out, error, "[^%s]", SPACES);
             else
                 code = lm_bytes_append(out, (const char[]){'\\', next}, 2, error);
             continue;
@@ -67,8 +67,9 @@ int lm_regex_compile(const char *regex, size_t length, struct lm_regex **made, l
     }
     int number;
     PCRE2_SIZE where;
-    result->code = pcre2_compile((PCRE2_SPTR)pattern.data, pattern.length, PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF |
-                                 PCRE2_NEVER_BACKSLASH_C, &number, &where, NULL);
+    result->code =
+        pcre2_compile((PCRE2_SPTR)pattern.data, pattern.length,
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &number, &where, NULL);
     lm_bytes_free(&pattern);
     if (!result->code) {
         PCRE2_UCHAR text[160] = "";
@@ -118,8 +119,8 @@ void lm_regex_match_free(struct lm_regex_match *match)
     lm_free(match);
 }
 
-int lm_regex_find(const struct lm_regex *regex, struct lm_regex_match *match, const char *text, size_t length, size_t at,
-                  bool *found, size_t *start, size_t *end, loam_error *error)
+int lm_regex_find(const struct lm_regex *regex, struct lm_regex_match *match, const char *text, size_t length,
+                  size_t at, bool *found, size_t *start, size_t *end, loam_error *error)
 {
     while (at < length) {
         int count = pcre2_match(regex->code, (PCRE2_SPTR)text, length, at, PCRE2_NOTEMPTY, match->data, match->context);
@@ -129,8 +130,8 @@ int lm_regex_find(const struct lm_regex *regex, struct lm_regex_match *match, co
             PCRE2_UCHAR why[160] = "";
             pcre2_get_error_message(count, why, sizeof why);
             return lm_fail_at(error, LOAM_EUNSUPPORTED, (int64_t)at,
-                              "the tokenizer's regular expression gave up at byte %zu of a text of %zu bytes: %s", at, length,
-                              (const char *)why);
+                              "the tokenizer's regular expression gave up at byte %zu of a text of %zu bytes: %s", at,
+                              length, (const char *)why);
         }
         const PCRE2_SIZE *span = pcre2_get_ovector_pointer(match->data);
         if (span[1] > span[0] && span[0] >= at) {

@@ -41,8 +41,8 @@ static inline const unsigned char *run_without(const struct cursor *c, const uns
 
 enum { WORDLESS = LM_CLASS_LETTER | LM_CLASS_NUMBER | LM_CLASS_SPACE };
 
-/* \s+(?!\S)|\s+ at a run of spaces: all of it at the end of the text, else all but its last character, which stays for the
- * next piece, unless it is the only one. */
+/* \s+(?!\S)|\s+ at a run of spaces: all of it at the end of the text, else all but its last character, which stays for
+ * the next piece, unless it is the only one. */
 static const unsigned char *space_run(const struct cursor *c, const unsigned char *at)
 {
     const unsigned char *last = at, *next = at;
@@ -82,9 +82,13 @@ static size_t contraction(const unsigned char *at, const unsigned char *end)
     if (end - at < 2)
         return 0;
     switch (at[1]) {
-    case 's': case 't': case 'm': case 'd':
+    case 's':
+    case 't':
+    case 'm':
+    case 'd':
         return 2;
-    case 'r': case 'v':
+    case 'r':
+    case 'v':
         return end - at >= 3 && at[2] == 'e' ? 3 : 0;
     case 'l':
         return end - at >= 3 && at[2] == 'l' ? 3 : 0;
@@ -100,9 +104,13 @@ static size_t any_case_contraction(const unsigned char *at, const unsigned char 
         return 0;
     unsigned char second = end - at >= 3 ? at[2] | 0x20 : 0;
     switch (at[1] | 0x20) {
-    case 's': case 't': case 'm': case 'd':
+    case 's':
+    case 't':
+    case 'm':
+    case 'd':
         return 2;
-    case 'r': case 'v':
+    case 'r':
+    case 'v':
         return second == 'e' ? 3 : 0;
     case 'l':
         return second == 'l' ? 3 : 0;
@@ -148,7 +156,8 @@ static inline const unsigned char *signs_and_breaks(const struct cursor *c, cons
     return at;
 }
 
-static inline size_t scan_llama(const struct lm_unicode *unicode, const char *text, size_t length, size_t start, int digits)
+static inline size_t scan_llama(const struct lm_unicode *unicode, const char *text, size_t length, size_t start,
+                                int digits)
 {
     struct cursor c = {unicode, (const unsigned char *)text, (const unsigned char *)text + length};
     const unsigned char *at = c.begin + start;

@@ -6,8 +6,8 @@
  *         // text[at, end) is a piece
  *     }
  *
- * Scanners look only forward, so that a text may be cut wherever a piece ends. Bytes that are not UTF-8 count as characters
- * that are neither letter, number nor space.
+ * Scanners look only forward, so that a text may be cut wherever a piece ends. Bytes that are not UTF-8 count as
+ * characters that are neither letter, number nor space.
  */
 #ifndef LOAM_TOKENIZER_SCANNER_H
 #define LOAM_TOKENIZER_SCANNER_H
@@ -18,12 +18,12 @@ typedef size_t (*lm_scan)(const struct lm_unicode *unicode, const char *text, si
 
 struct lm_pattern {
     const char *name;
-    const char *regex;      /* as tokenizer.json has it */
+    const char *regex; /* as tokenizer.json has it */
     lm_scan scan;
 };
 
-/* A place at or before `at` (down to `least`) where every known pattern ends a piece whatever stands around: between a letter and
- * white space, punctuation or a sign that is no apostrophe. `least` where there is none. */
+/* A place at or before `at` (down to `least`) where every known pattern ends a piece whatever stands around: between a
+ * letter and white space, punctuation or a sign that is no apostrophe. `least` where there is none. */
 size_t lm_pattern_cut(const struct lm_unicode *unicode, const char *text, size_t length, size_t least, size_t at);
 
 /* "gpt2", "llama3", "qwen2"; NULL for another name. */
@@ -35,14 +35,14 @@ const struct lm_pattern *lm_pattern_at(size_t n);
 
 /* A regular expression compiled for matching in any thread. */
 struct lm_regex;
-struct lm_regex_match;      /* what one thread needs to match */
+struct lm_regex_match; /* what one thread needs to match */
 int lm_regex_compile(const char *regex, size_t length, struct lm_regex **made, loam_error *error);
 void lm_regex_free(struct lm_regex *regex);
 int lm_regex_match_create(struct lm_regex_match **match, loam_error *error);
 void lm_regex_match_free(struct lm_regex_match *match);
-/* The first match at or behind `at` that is not empty. *found tells whether there is one. A pattern that takes too many steps:
- * LOAM_EUNSUPPORTED. */
-int lm_regex_find(const struct lm_regex *regex, struct lm_regex_match *match, const char *text, size_t length, size_t at,
-                  bool *found, size_t *start, size_t *end, loam_error *error);
+/* The first match at or behind `at` that is not empty. *found tells whether there is one. A pattern that takes too many
+ * steps: LOAM_EUNSUPPORTED. */
+int lm_regex_find(const struct lm_regex *regex, struct lm_regex_match *match, const char *text, size_t length,
+                  size_t at, bool *found, size_t *start, size_t *end, loam_error *error);
 
 #endif

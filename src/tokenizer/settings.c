@@ -4,8 +4,8 @@
 enum { SETTINGS_LIMIT = 64 << 20 };
 
 /* "bos_token": "<s>", or {"content": "<s>", …}. A name that the vocabulary lacks counts as none. */
-static int read_token(const struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *root,
-                      const char *key, int32_t *id, loam_error *error)
+static int read_token(const struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                      const struct lm_value *root, const char *key, int32_t *id, loam_error *error)
 {
     const struct lm_value *value = lm_value_find(root, key);
     if (value && value->kind == LM_OBJECT)
@@ -77,9 +77,11 @@ static int read_file(struct lm_tokenizer *tokenizer, const char *path, bool sett
         code = read_token(tokenizer, document, root, "pad_token", &tokenizer->pad, error);
     bool changed = false;
     if (code == LOAM_OK)
-        code = read_adds(tokenizer, document, root, "add_bos_token", tokenizer->bos, &tokenizer->front, true, &changed, error);
+        code = read_adds(tokenizer, document, root, "add_bos_token", tokenizer->bos, &tokenizer->front, true, &changed,
+                         error);
     if (code == LOAM_OK)
-        code = read_adds(tokenizer, document, root, "add_eos_token", tokenizer->eos, &tokenizer->back, false, &changed, error);
+        code = read_adds(tokenizer, document, root, "add_eos_token", tokenizer->eos, &tokenizer->back, false, &changed,
+                         error);
     if (code == LOAM_OK && changed)
         code = lm_postprocessor_describe(tokenizer, error);
     lm_document_free(document);
@@ -107,7 +109,8 @@ int lm_settings_read(struct lm_tokenizer *tokenizer, const char *directory, loam
     return code;
 }
 
-static void write_token(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, const char *key, int32_t id)
+static void write_token(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, const char *key,
+                        int32_t id)
 {
     lm_json_key(writer, key);
     for (size_t i = 0; id >= 0 && i < tokenizer->added_count; i++)
@@ -127,7 +130,8 @@ static bool is_own(const char *key)
     return false;
 }
 
-static void write_settings(const struct lm_tokenizer *tokenizer, const struct lm_value *old, struct lm_json_writer *writer)
+static void write_settings(const struct lm_tokenizer *tokenizer, const struct lm_value *old,
+                           struct lm_json_writer *writer)
 {
     lm_json_begin_object(writer);
     for (size_t i = 0; old && old->kind == LM_OBJECT && i < old->length; i++) {
@@ -143,7 +147,7 @@ static void write_settings(const struct lm_tokenizer *tokenizer, const struct lm
     lm_json_bool(writer, lm_tokenizer_adds_bos(tokenizer));
     lm_json_key(writer, "add_eos_token");
     lm_json_bool(writer, tokenizer->eos >= 0 && tokenizer->back.length &&
-                         tokenizer->back.data[tokenizer->back.length - 1] == tokenizer->eos);
+                             tokenizer->back.data[tokenizer->back.length - 1] == tokenizer->eos);
     if (!lm_value_find(old, "tokenizer_class")) {
         lm_json_key(writer, "tokenizer_class");
         lm_json_text(writer, "PreTrainedTokenizerFast");
@@ -166,7 +170,8 @@ int lm_settings_write(const struct lm_tokenizer *tokenizer, const char *director
     if (lm_file_exists(path))
         code = lm_json_read(path, &old, error);
     else if (tokenizer->settings.length)
-        code = lm_json_parse(tokenizer->settings.data, tokenizer->settings.length, "tokenizer_config.json", &old, error);
+        code =
+            lm_json_parse(tokenizer->settings.data, tokenizer->settings.length, "tokenizer_config.json", &old, error);
     if (code == LOAM_OK) {
         struct lm_json_writer writer = lm_json_writer(&text, 2);
         write_settings(tokenizer, old ? lm_document_root(old) : NULL, &writer);

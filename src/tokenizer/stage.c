@@ -22,20 +22,23 @@ void lm_stages_free(struct lm_stages *stages)
     *stages = (struct lm_stages){0};
 }
 
-int lm_type_fail(const struct lm_document *document, const struct lm_value *object, const char *known, loam_error *error)
+int lm_type_fail(const struct lm_document *document, const struct lm_value *object, const char *known,
+                 loam_error *error)
 {
     const struct lm_value *type = lm_value_find(object, "type");
     if (type && type->kind == LM_STRING)
-        return lm_value_fail(document, type, error, "found '%.*s', wanted one of %s", (int)(type->length < 80 ? type->length : 80),
-                             type->text, known);
+        return lm_value_fail(document, type, error, "found '%.*s', wanted one of %s",
+                             (int)(type->length < 80 ? type->length : 80), type->text, known);
     return lm_value_fail(document, object, error, "found no 'type', wanted one of %s", known);
 }
 
-int lm_regex_of(const struct lm_document *document, const struct lm_value *value, struct lm_regex **regex, loam_error *error)
+int lm_regex_of(const struct lm_document *document, const struct lm_value *value, struct lm_regex **regex,
+                loam_error *error)
 {
     loam_error why = {0};
     int code = lm_regex_compile(value->text, value->length, regex, &why);
     if (code == LOAM_OK)
         return code;
-    return code == LOAM_EFORMAT ? lm_value_fail(document, value, error, "%s", why.message) : lm_fail(error, code, "%s", why.message);
+    return code == LOAM_EFORMAT ? lm_value_fail(document, value, error, "%s", why.message)
+                                : lm_fail(error, code, "%s", why.message);
 }

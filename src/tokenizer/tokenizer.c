@@ -5,7 +5,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { GAP_LIMIT = 4096 };      /* ids that may be left free in front of an added token */
+enum { GAP_LIMIT = 4096 }; /* ids that may be left free in front of an added token */
 
 int lm_tokenizer_new(struct lm_tokenizer **tokenizer, loam_error *error)
 {
@@ -78,8 +78,8 @@ static int spell(struct lm_tokenizer *tokenizer, loam_error *error)
 }
 
 /* The model's own ids have no holes; added tokens may leave a few free in front of them, as GPT-4's do. */
-static int check_holes(const struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *root,
-                       loam_error *error)
+static int check_holes(const struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                       const struct lm_value *root, loam_error *error)
 {
     const struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
     size_t end = 0, gap = 0;
@@ -93,13 +93,15 @@ static int check_holes(const struct lm_tokenizer *tokenizer, const struct lm_doc
             hole = (int64_t)id;
     }
     if (hole >= 0)
-        return lm_value_fail(document, root, error, "the vocabulary has a hole: no token has id %lld, but the largest id is %zu; "
-                             "repair the file or fetch it again", (long long)hole, vocabulary->size - 1);
+        return lm_value_fail(document, root, error,
+                             "the vocabulary has a hole: no token has id %lld, but the largest id is %zu; "
+                             "repair the file or fetch it again",
+                             (long long)hole, vocabulary->size - 1);
     return LOAM_OK;
 }
 
-int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *root,
-                          loam_error *error)
+int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                          const struct lm_value *root, loam_error *error)
 {
     int code = check_holes(tokenizer, document, root, error);
     if (code == LOAM_OK) {
@@ -210,12 +212,16 @@ int lm_tokenizer_add_token(struct lm_tokenizer *tokenizer, const char *text, siz
     size_t same = 0;
     const char *stands = known >= 0 ? lm_vocabulary_text(&tokenizer->vocabulary, known, &same) : NULL;
     if (stands && (same != length || memcmp(stands, text, length)))
-        return lm_fail(error, LOAM_EUSAGE, "a token to add: '%.*s' is how the byte-level vocabulary writes token %d; choose another",
+        return lm_fail(error, LOAM_EUSAGE,
+                       "a token to add: '%.*s' is how the byte-level vocabulary writes token %d; choose another",
                        (int)(length < 80 ? length : 80), text, known);
     int64_t fresh = known >= 0 ? known : (int64_t)tokenizer->vocabulary.size;
-    int code = known >= 0 ? LOAM_OK
-                          : lm_vocabulary_add(&tokenizer->vocabulary, fresh, text, length, LM_TOKEN_OUTSIDE, error);
-    struct lm_added added = {.id = (int32_t)fresh, .content = (char *)(uintptr_t)text, .length = length, .special = special,
+    int code =
+        known >= 0 ? LOAM_OK : lm_vocabulary_add(&tokenizer->vocabulary, fresh, text, length, LM_TOKEN_OUTSIDE, error);
+    struct lm_added added = {.id = (int32_t)fresh,
+                             .content = (char *)(uintptr_t)text,
+                             .length = length,
+                             .special = special,
                              .normalized = !special};
     if (code == LOAM_OK)
         code = lm_added_push(tokenizer, &added, error);
@@ -228,13 +234,17 @@ int lm_tokenizer_add_token(struct lm_tokenizer *tokenizer, const char *text, siz
     return code;
 }
 
-int lm_tokenizer_set_bos_eos_pad(struct lm_tokenizer *tokenizer, int32_t bos, int32_t eos, int32_t pad, loam_error *error)
+int lm_tokenizer_set_bos_eos_pad(struct lm_tokenizer *tokenizer, int32_t bos, int32_t eos, int32_t pad,
+                                 loam_error *error)
 {
     const int32_t wanted[] = {bos, eos, pad};
     for (int i = 0; i < 3; i++)
-        if (wanted[i] >= 0 && !(has_token(tokenizer, wanted[i]) && tokenizer->vocabulary.flags[wanted[i]] & LM_TOKEN_ADDED))
+        if (wanted[i] >= 0 &&
+            !(has_token(tokenizer, wanted[i]) && tokenizer->vocabulary.flags[wanted[i]] & LM_TOKEN_ADDED))
             return lm_fail(error, LOAM_EUSAGE, "id %d: wanted an added token for %s", wanted[i],
-                           i == 0 ? "bos" : i == 1 ? "eos" : "pad");
+                           i == 0   ? "bos"
+                           : i == 1 ? "eos"
+                                    : "pad");
     bool adds = bos >= 0 && bos != eos;
     struct lm_ids front = {0};
     int code = adds ? lm_ids_push(&front, bos, error) : LOAM_OK;
@@ -271,14 +281,16 @@ uint64_t lm_tokenizer_fingerprint(const struct lm_tokenizer *tokenizer)
         if (model->pairs.slots[i].key != UINT64_MAX)
             pairs += mix(2, &model->pairs.slots[i], sizeof *model->pairs.slots);
     hash = mix(hash, &pairs, sizeof pairs);
-    const int32_t switches[] = {(int32_t)model->kind, model->unknown, model->byte_fallback, model->fuse_unknown,
-                                model->ignore_merges, (int32_t)model->longest_word, tokenizer->byte_level};
+    const int32_t switches[] = {(int32_t)model->kind, model->unknown,       model->byte_fallback,
+                                model->fuse_unknown,  model->ignore_merges, (int32_t)model->longest_word,
+                                tokenizer->byte_level};
     hash = mix(hash, switches, sizeof switches);
     hash = mix(hash, model->prefix, model->prefix ? strlen(model->prefix) : 0);
     hash = mix(hash, model->suffix, model->suffix ? strlen(model->suffix) : 0);
     for (size_t i = 0; i < tokenizer->added_count; i++) {
         const struct lm_added *added = &tokenizer->added[i];
-        const int32_t flags[] = {added->id, added->single_word, added->lstrip, added->rstrip, added->normalized, added->special};
+        const int32_t flags[] = {added->id,     added->single_word, added->lstrip,
+                                 added->rstrip, added->normalized,  added->special};
         hash = mix(mix(hash, added->content, added->length), flags, sizeof flags);
     }
     for (int part = 0; part < LM_PARTS; part++)

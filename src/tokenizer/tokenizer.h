@@ -7,8 +7,8 @@
  *     lm_ids_free(&ids);
  *     lm_tokenizer_free(tokenizer);
  *
- * A loaded tokenizer is not changed by encoding and decoding: any number of threads may share it (each thread keeps its own
- * cache inside). lm_tokenizer_add_token changes it: one thread.
+ * A loaded tokenizer is not changed by encoding and decoding: any number of threads may share it (each thread keeps its
+ * own cache inside). lm_tokenizer_add_token changes it: one thread.
  */
 #ifndef LOAM_TOKENIZER_H
 #define LOAM_TOKENIZER_H
@@ -31,58 +31,60 @@ int32_t lm_tokenizer_find(const struct lm_tokenizer *tokenizer, const char *text
 /* The bytes a token stands for (owned by the tokenizer); NULL for an id without a token. */
 const char *lm_tokenizer_token(const struct lm_tokenizer *tokenizer, int32_t id, size_t *length);
 bool lm_tokenizer_is_special(const struct lm_tokenizer *tokenizer, int32_t id);
-int32_t lm_tokenizer_bos(const struct lm_tokenizer *tokenizer);       /* -1: none; likewise below */
+int32_t lm_tokenizer_bos(const struct lm_tokenizer *tokenizer); /* -1: none; likewise below */
 int32_t lm_tokenizer_eos(const struct lm_tokenizer *tokenizer);
 int32_t lm_tokenizer_pad(const struct lm_tokenizer *tokenizer);
-bool lm_tokenizer_adds_bos(const struct lm_tokenizer *tokenizer);     /* what --add-special puts in front */
+bool lm_tokenizer_adds_bos(const struct lm_tokenizer *tokenizer); /* what --add-special puts in front */
 /* Adds a token behind the largest id; gives the id of the one that is there already if it is. */
 int lm_tokenizer_add_token(struct lm_tokenizer *tokenizer, const char *text, size_t length, bool special, int32_t *id,
                            loam_error *error);
-/* Ids of added tokens, or -1. Where bos is given and is not eos, LM_ENCODE_ADD_SPECIAL puts it in front; nothing else is added
- * any more. (One token for both, as GPT-2 has it, only separates texts.) */
-int lm_tokenizer_set_bos_eos_pad(struct lm_tokenizer *tokenizer, int32_t bos, int32_t eos, int32_t pad, loam_error *error);
+/* Ids of added tokens, or -1. Where bos is given and is not eos, LM_ENCODE_ADD_SPECIAL puts it in front; nothing else
+ * is added any more. (One token for both, as GPT-2 has it, only separates texts.) */
+int lm_tokenizer_set_bos_eos_pad(struct lm_tokenizer *tokenizer, int32_t bos, int32_t eos, int32_t pad,
+                                 loam_error *error);
 /* 64 bits that differ when anything that changes ids differs: to tell whether two runs used the same. */
 uint64_t lm_tokenizer_fingerprint(const struct lm_tokenizer *tokenizer);
 
 enum lm_encode_flags {
-    LM_ENCODE_SPECIAL = 1,      /* special tokens written in the text are tokens; else they are text like any other */
-    LM_ENCODE_ADD_SPECIAL = 2,  /* put in front and behind what the tokenizer's post-processor says (bos, …) */
+    LM_ENCODE_SPECIAL = 1,     /* special tokens written in the text are tokens; else they are text like any other */
+    LM_ENCODE_ADD_SPECIAL = 2, /* put in front and behind what the tokenizer's post-processor says (bos, …) */
 };
-/* Appends to `ids`; `starts`, where not NULL, gets each token's byte offset in the text (as int32 while a text is under 2 GiB). Invalid
- * UTF-8 is encoded byte for byte. */
+/* Appends to `ids`; `starts`, where not NULL, gets each token's byte offset in the text (as int32 while a text is under
+ * 2 GiB). Invalid UTF-8 is encoded byte for byte. */
 int lm_tokenizer_encode(const struct lm_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
                         struct lm_ids *ids, struct lm_ids *starts, loam_error *error);
 /* Appends the bytes. An id without a token is LOAM_EUSAGE and names it. */
 int lm_tokenizer_decode(const struct lm_tokenizer *tokenizer, const int32_t *ids, size_t count, bool skip_special,
                         struct lm_bytes *text, loam_error *error);
 
-/* Decoding one token after the other, giving out whole characters only. Starts as {0}. What is held back at the end comes out of
- * lm_stream_finish (as U+FFFD where it never became a character). */
+/* Decoding one token after the other, giving out whole characters only. Starts as {0}. What is held back at the end
+ * comes out of lm_stream_finish (as U+FFFD where it never became a character). */
 struct lm_stream {
     struct lm_bytes held;
-    size_t emitted;             /* tokens so far */
+    size_t emitted; /* tokens so far */
 };
 int lm_stream_push(const struct lm_tokenizer *tokenizer, struct lm_stream *stream, int32_t id, bool skip_special,
                    struct lm_bytes *out, loam_error *error);
 int lm_stream_finish(struct lm_stream *stream, struct lm_bytes *out, loam_error *error);
 void lm_stream_free(struct lm_stream *stream);
 
-/* Training byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Ids: the specials in their order, the 256 bytes in the order of
- * GPT-2's vocabulary, then a token a merge. A special in the text separates what stands around it. Each file is one text. Fewer
- * merges than asked for are made where the text has no more pairs; the observer is told. */
+/* Training byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Ids: the specials in their order, the 256 bytes in
+ * the order of GPT-2's vocabulary, then a token a merge. A special in the text separates what stands around it. Each
+ * file is one text. Fewer merges than asked for are made where the text has no more pairs; the observer is told. */
 struct lm_tokenizer_training {
     const char *const *files;
     size_t file_count;
-    const char *text;           /* or this text, where file_count is 0 */
+    const char *text; /* or this text, where file_count is 0 */
     size_t text_length;
-    int32_t vocabulary_size;    /* bytes, merges and specials together */
-    const char *pattern;        /* "gpt2", "llama3", … or a regular expression; NULL: "gpt2" */
+    int32_t vocabulary_size; /* bytes, merges and specials together */
+    const char *pattern;     /* "gpt2", "llama3", … or a regular expression; NULL: "gpt2" */
     const char *const *specials;
     size_t special_count;
-    bool ties_by_bytes;         /* equal counts: the greater pair in byte order first; else the lower ids first */
-    int threads;                /* 0: lm_processors(); the result does not depend on it */
+    bool ties_by_bytes; /* equal counts: the greater pair in byte order first; else the lower ids first */
+    int threads;        /* 0: lm_processors(); the result does not depend on it */
     const loam_observer *observer;
 };
-int lm_tokenizer_train(const struct lm_tokenizer_training *training, struct lm_tokenizer **tokenizer, loam_error *error);
+int lm_tokenizer_train(const struct lm_tokenizer_training *training, struct lm_tokenizer **tokenizer,
+                       loam_error *error);
 
 #endif

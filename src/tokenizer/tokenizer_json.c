@@ -21,7 +21,8 @@ static int read_flags(const struct lm_document *document, const struct lm_value 
         code = read_flag(document, value, "lstrip", false, &added->lstrip, error);
     if (code == LOAM_OK)
         code = read_flag(document, value, "rstrip", false, &added->rstrip, error);
-    return code == LOAM_OK ? read_flag(document, value, "normalized", !added->special, &added->normalized, error) : code;
+    return code == LOAM_OK ? read_flag(document, value, "normalized", !added->special, &added->normalized, error)
+                           : code;
 }
 
 static int read_added(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *value,
@@ -43,7 +44,8 @@ static int read_added(struct lm_tokenizer *tokenizer, const struct lm_document *
         return lm_value_fail(document, value, error, "token '%s': found id %lld, wanted %d as in the vocabulary", text,
                              (long long)id, known);
     for (size_t i = 0; i < tokenizer->added_count; i++)
-        if (tokenizer->added[i].length == content->length && !memcmp(tokenizer->added[i].content, text, content->length))
+        if (tokenizer->added[i].length == content->length &&
+            !memcmp(tokenizer->added[i].content, text, content->length))
             return lm_value_fail(document, value, error, "token '%s' is added twice", text);
     loam_error why = {0};
     if (known < 0)
@@ -121,7 +123,8 @@ static void write_added(const struct lm_tokenizer *tokenizer, struct lm_json_wri
     lm_json_end_array(writer);
 }
 
-static int write_part(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, enum lm_part part, loam_error *error)
+static int write_part(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, enum lm_part part,
+                      loam_error *error)
 {
     const struct lm_bytes *text = &tokenizer->parts[part];
     struct lm_document *document;
@@ -170,8 +173,8 @@ static int keep_part(struct lm_tokenizer *tokenizer, enum lm_part part, const st
     return lm_json_writer_finish(&writer, error);
 }
 
-int lm_tokenizer_pipeline(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *root,
-                          loam_error *error)
+int lm_tokenizer_pipeline(struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                          const struct lm_value *root, loam_error *error)
 {
     int code = LOAM_OK;
     for (int part = 0; code == LOAM_OK && part < LM_PARTS; part++)

@@ -6,10 +6,10 @@
 #include "words.h"
 
 /* Counts the pieces of all texts. `tokenizer` has the pattern as its only stage and the specials as added tokens. */
-int lm_train_count(const struct lm_tokenizer_training *training, const struct lm_tokenizer *tokenizer, struct lm_words *words,
-                   loam_error *error);
-/* Adds a token a merge to the tokenizer's vocabulary, most frequent pair first, until it has `training->vocabulary_size`.
- * `words` is freed on the way, to make room. */
+int lm_train_count(const struct lm_tokenizer_training *training, const struct lm_tokenizer *tokenizer,
+                   struct lm_words *words, loam_error *error);
+/* Adds a token a merge to the tokenizer's vocabulary, most frequent pair first, until it has
+ * `training->vocabulary_size`. `words` is freed on the way, to make room. */
 int lm_train_merge(const struct lm_tokenizer_training *training, struct lm_tokenizer *tokenizer, struct lm_words *words,
                    loam_error *error);
 

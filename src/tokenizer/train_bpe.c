@@ -76,14 +76,17 @@ static int add_specials(const struct lm_tokenizer_training *training, struct lm_
         size_t length = strlen(text);
         if (!length || lm_utf8_check(text, length) != length)
             return lm_fail(error, LOAM_EUSAGE, "special token %zu: wanted at least one character of UTF-8", i + 1);
-        struct lm_added added = {.id = (int32_t)i, .content = (char *)(uintptr_t)text, .length = length, .special = true};
+        struct lm_added added = {
+            .id = (int32_t)i, .content = (char *)(uintptr_t)text, .length = length, .special = true};
         char bytes[SPECIAL_LIMIT];
         size_t written = 0;
         /* In files the byte-level keys share one name space with the specials: "é" is the key of the byte 0xE9. */
         bool key = length <= SPECIAL_LIMIT && lm_alphabet_read(text, length, bytes, &written);
         if (length > SPECIAL_LIMIT || (key && (written != length || memcmp(bytes, text, length))))
-            return lm_fail(error, LOAM_EUSAGE, "special token '%s': wanted at most %d bytes, and not only letters that stand for "
-                           "bytes in a byte-level vocabulary", text, SPECIAL_LIMIT);
+            return lm_fail(error, LOAM_EUSAGE,
+                           "special token '%s': wanted at most %d bytes, and not only letters that stand for "
+                           "bytes in a byte-level vocabulary",
+                           text, SPECIAL_LIMIT);
         code = lm_vocabulary_add(&tokenizer->vocabulary, (int64_t)i, text, length, key ? 0 : LM_TOKEN_RAW, error);
         if (code == LOAM_EFORMAT)
             return lm_fail(error, LOAM_EUSAGE, "special token '%s' is given twice", text);
@@ -109,7 +112,8 @@ static int check(const struct lm_tokenizer_training *training, loam_error *error
 {
     size_t least = 256 + training->special_count;
     if (training->vocabulary_size < 0 || (size_t)training->vocabulary_size < least)
-        return lm_fail(error, LOAM_EUSAGE, "vocabulary size: found %d, wanted at least %zu (256 bytes and %zu special tokens)",
+        return lm_fail(error, LOAM_EUSAGE,
+                       "vocabulary size: found %d, wanted at least %zu (256 bytes and %zu special tokens)",
                        training->vocabulary_size, least, training->special_count);
     if (training->vocabulary_size > LM_TOKEN_LIMIT)
         return lm_fail(error, LOAM_EUSAGE, "vocabulary size: found %d, wanted at most %d", training->vocabulary_size,
@@ -142,8 +146,8 @@ static void tell(const struct lm_tokenizer_training *training, const struct lm_t
     char line[160];
     if (!observer || !observer->note || lm_tokenizer_size(tokenizer) == training->vocabulary_size)
         return;
-    snprintf(line, sizeof line, "the text has no more pairs to merge: %d tokens instead of %d", lm_tokenizer_size(tokenizer),
-             training->vocabulary_size);
+    snprintf(line, sizeof line, "the text has no more pairs to merge: %d tokens instead of %d",
+             lm_tokenizer_size(tokenizer), training->vocabulary_size);
     observer->note(observer->user, line);
 }
 

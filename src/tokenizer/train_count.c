@@ -7,20 +7,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PART = 4 << 20 };        /* bytes a thread counts at a time */
+enum { PART = 4 << 20 }; /* bytes a thread counts at a time */
 
 struct counting {
     const struct lm_tokenizer_training *training;
     const struct lm_tokenizer *tokenizer;
-    struct lm_words *tables;    /* [threads] */
-    loam_error *errors;         /* [threads] */
+    struct lm_words *tables; /* [threads] */
+    loam_error *errors;      /* [threads] */
     int threads;
-    bool cuts;                  /* the pattern is known and no special could be cut through */
+    bool cuts; /* the pattern is known and no special could be cut through */
     int64_t done, total;
 };
 
-static int count_section(const struct counting *c, struct lm_regex_match *match, struct lm_words *words, const char *text,
-                         size_t length, loam_error *error)
+static int count_section(const struct counting *c, struct lm_regex_match *match, struct lm_words *words,
+                         const char *text, size_t length, loam_error *error)
 {
     const struct lm_stage *stage = &c->tokenizer->pretokenizer.items[0];
     int code = LOAM_OK;
@@ -42,14 +42,15 @@ static int count_section(const struct counting *c, struct lm_regex_match *match,
     return code;
 }
 
-static int count_part(const struct counting *c, struct lm_words *words, const char *text, size_t length, loam_error *error)
+static int count_part(const struct counting *c, struct lm_words *words, const char *text, size_t length,
+                      loam_error *error)
 {
     const struct lm_added *added;
     struct lm_regex_match *match = NULL;
     size_t at = 0, start, end;
     int code = c->tokenizer->pretokenizer.items[0].regex ? lm_regex_match_create(&match, error) : LOAM_OK;
-    while (code == LOAM_OK && lm_added_next(c->tokenizer, &c->tokenizer->raw, text, length, at, LM_ENCODE_SPECIAL, &added,
-                                            &start, &end)) {
+    while (code == LOAM_OK &&
+           lm_added_next(c->tokenizer, &c->tokenizer->raw, text, length, at, LM_ENCODE_SPECIAL, &added, &start, &end)) {
         code = count_section(c, match, words, text + at, start - at, error);
         at = end;
     }
@@ -159,13 +160,18 @@ static bool specials_stay_whole(const struct lm_tokenizer *tokenizer)
     return true;
 }
 
-int lm_train_count(const struct lm_tokenizer_training *training, const struct lm_tokenizer *tokenizer, struct lm_words *words,
-                   loam_error *error)
+int lm_train_count(const struct lm_tokenizer_training *training, const struct lm_tokenizer *tokenizer,
+                   struct lm_words *words, loam_error *error)
 {
     int threads = training->threads > 0 ? training->threads : lm_processors();
-    struct counting c = {training, tokenizer, lm_alloc((size_t)threads, sizeof *c.tables, error),
-                         lm_alloc((size_t)threads, sizeof *c.errors, error), threads,
-                         tokenizer->pretokenizer.items[0].pattern && specials_stay_whole(tokenizer), 0, total_bytes(training)};
+    struct counting c = {training,
+                         tokenizer,
+                         lm_alloc((size_t)threads, sizeof *c.tables, error),
+                         lm_alloc((size_t)threads, sizeof *c.errors, error),
+                         threads,
+                         tokenizer->pretokenizer.items[0].pattern && specials_stay_whole(tokenizer),
+                         0,
+                         total_bytes(training)};
     int code = c.tables && c.errors ? LOAM_OK : LOAM_ENOMEM;
     if (code == LOAM_OK && !training->file_count)
         code = count_chunk(&c, training->text, training->text_length, error);

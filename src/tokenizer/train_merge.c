@@ -1,8 +1,9 @@
 /* Merging: the most frequent pair of neighbouring symbols becomes a token, again and again (Sennrich et al., 2016).
  *
- * All words stand in one array of cells, a cell a symbol at first, with a WALL before, between and behind them. A token that covers
- * several cells has its id in the first, minus its length in the last and INSIDE in those between, so that the neighbours
- * on both sides are found in one step. Every pair knows where it occurs; only those places are looked at when it is merged.
+ * All words stand in one array of cells, a cell a symbol at first, with a WALL before, between and behind them. A token
+ * that covers several cells has its id in the first, minus its length in the last and INSIDE in those between, so that
+ * the neighbours on both sides are found in one step. Every pair knows where it occurs; only those places are looked at
+ * when it is merged.
  */
 #include "train.h"
 
@@ -22,7 +23,7 @@ struct pair {
     bool touched, unsorted;
 };
 
-struct waiting {            /* in the heap; stale where the pair's count is another by now */
+struct waiting { /* in the heap; stale where the pair's count is another by now */
     int64_t count;
     uint32_t pair;
 };
@@ -32,10 +33,10 @@ struct merger {
     struct lm_tokenizer *tokenizer;
     int32_t *cells;
     size_t cell_count;
-    uint64_t *times;        /* [words] */
+    uint64_t *times; /* [words] */
     struct pair *pairs;
     size_t pair_count, pair_capacity;
-    uint32_t *slots;        /* index of the pair + 1; 0: empty */
+    uint32_t *slots; /* index of the pair + 1; 0: empty */
     size_t slot_count;
     struct waiting *heap;
     size_t heap_count, heap_capacity;
@@ -318,7 +319,8 @@ static int lay_out(struct merger *m, struct lm_words *words)
     for (size_t i = 0; i < words->count; i++)
         cells += words->items[i].length + 1;
     if (cells >= UINT32_MAX)
-        return lm_fail(m->error, LOAM_EUNSUPPORTED, "the corpus has over 4 thousand million bytes in different words; "
+        return lm_fail(m->error, LOAM_EUNSUPPORTED,
+                       "the corpus has over 4 thousand million bytes in different words; "
                        "train on a part of it");
     m->cells = lm_resize(NULL, cells, sizeof *m->cells, m->error);
     m->times = lm_resize(NULL, words->count + 1, sizeof *m->times, m->error);

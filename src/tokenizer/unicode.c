@@ -19,9 +19,17 @@ bool lm_is_word(uint32_t c)
     if (c > 0x10FFFF)
         return false;
     switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_PC:
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
         return true;
     default:
         return false;
@@ -34,31 +42,45 @@ static unsigned class_of(uint32_t c)
     if (c == '\r' || c == '\n')
         class |= LM_CLASS_NEWLINE;
     switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LT:
         return class | LM_CLASS_LETTER | LM_CLASS_UPPER;
     case UTF8PROC_CATEGORY_LL:
         return class | LM_CLASS_LETTER | LM_CLASS_LOWER;
-    case UTF8PROC_CATEGORY_LM: case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
         return class | LM_CLASS_LETTER;
-    case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
         return class | LM_CLASS_MARK;
-    case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL: case UTF8PROC_CATEGORY_NO:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO:
         return class | LM_CLASS_NUMBER;
-    case UTF8PROC_CATEGORY_PC: case UTF8PROC_CATEGORY_PD: case UTF8PROC_CATEGORY_PS: case UTF8PROC_CATEGORY_PE:
-    case UTF8PROC_CATEGORY_PI: case UTF8PROC_CATEGORY_PF: case UTF8PROC_CATEGORY_PO: case UTF8PROC_CATEGORY_SM:
-    case UTF8PROC_CATEGORY_SC: case UTF8PROC_CATEGORY_SK: case UTF8PROC_CATEGORY_SO:
+    case UTF8PROC_CATEGORY_PC:
+    case UTF8PROC_CATEGORY_PD:
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PF:
+    case UTF8PROC_CATEGORY_PO:
+    case UTF8PROC_CATEGORY_SM:
+    case UTF8PROC_CATEGORY_SC:
+    case UTF8PROC_CATEGORY_SK:
+    case UTF8PROC_CATEGORY_SO:
         return class | LM_CLASS_SIGN;
     default:
         return class;
     }
 }
 
-/* Blocks of ideographs, Hangul, surrogates and private use: of one class wherever both ends are. Looking up all of them one by
- * one would be most of the time that a small tokenizer takes to load. */
+/* Blocks of ideographs, Hangul, surrogates and private use: of one class wherever both ends are. Looking up all of them
+ * one by one would be most of the time that a small tokenizer takes to load. */
 static bool is_even(uint32_t block)
 {
-    return (block >= 0x3400 && block < 0xA000) || (block >= 0xAC00 && block < 0xF900) || (block >= 0x20000 && block < 0x2A600) ||
-           block >= 0x38000;
+    return (block >= 0x3400 && block < 0xA000) || (block >= 0xAC00 && block < 0xF900) ||
+           (block >= 0x20000 && block < 0x2A600) || block >= 0x38000;
 }
 
 int lm_unicode_create(struct lm_unicode **unicode, loam_error *error)

@@ -15,17 +15,17 @@
 #include "base/base.h"
 
 enum lm_class {
-    LM_CLASS_LETTER = 1,    /* L* */
-    LM_CLASS_NUMBER = 2,    /* N* */
-    LM_CLASS_SPACE = 4,     /* White_Space */
-    LM_CLASS_NEWLINE = 8,   /* \r and \n */
-    LM_CLASS_MARK = 16,     /* M* */
-    LM_CLASS_UPPER = 32,    /* Lu, Lt */
-    LM_CLASS_LOWER = 64,    /* Ll */
-    LM_CLASS_SIGN = 128,    /* P*, S* */
+    LM_CLASS_LETTER = 1,  /* L* */
+    LM_CLASS_NUMBER = 2,  /* N* */
+    LM_CLASS_SPACE = 4,   /* White_Space */
+    LM_CLASS_NEWLINE = 8, /* \r and \n */
+    LM_CLASS_MARK = 16,   /* M* */
+    LM_CLASS_UPPER = 32,  /* Lu, Lt */
+    LM_CLASS_LOWER = 64,  /* Ll */
+    LM_CLASS_SIGN = 128,  /* P*, S* */
 };
 
-enum { LM_UNICODE_PAGES = 0x40000 };    /* planes 0 to 3; above them only the variation selectors have a class */
+enum { LM_UNICODE_PAGES = 0x40000 }; /* planes 0 to 3; above them only the variation selectors have a class */
 
 struct lm_unicode {
     uint8_t class[LM_UNICODE_PAGES];

@@ -86,8 +86,9 @@ int lm_vocabulary_add(struct lm_vocabulary *vocabulary, int64_t id, const char *
     if (code != LOAM_OK)
         return code;
     if ((size_t)id < vocabulary->size && vocabulary->flags[id])
-        return lm_fail(error, LOAM_EFORMAT, "id %lld is given twice: to '%.*s' and to '%.*s'; every token needs its own",
-                       (long long)id, (int)(vocabulary->tokens[id].length < 80 ? vocabulary->tokens[id].length : 80),
+        return lm_fail(error, LOAM_EFORMAT,
+                       "id %lld is given twice: to '%.*s' and to '%.*s'; every token needs its own", (long long)id,
+                       (int)(vocabulary->tokens[id].length < 80 ? vocabulary->tokens[id].length : 80),
                        vocabulary->text.data + vocabulary->tokens[id].offset, (int)(length < 80 ? length : 80), text);
     int32_t same = outside ? -1 : lm_vocabulary_find(vocabulary, text, length, flags & LM_TOKEN_RAW);
     if (same >= 0)

@@ -14,29 +14,29 @@
 
 enum lm_token_flags {
     LM_TOKEN_PRESENT = 1,
-    LM_TOKEN_RAW = 2,       /* byte-level models: the key was not written in the byte alphabet, no text encodes to it */
-    LM_TOKEN_ADDED = 4,     /* listed among the added tokens */
+    LM_TOKEN_RAW = 2,   /* byte-level models: the key was not written in the byte alphabet, no text encodes to it */
+    LM_TOKEN_ADDED = 4, /* listed among the added tokens */
     LM_TOKEN_SPECIAL = 8,
-    LM_TOKEN_OUTSIDE = 16,  /* added behind the model's own vocabulary: the model does not know it */
-    LM_TOKEN_BYTE = 32,     /* <0xNN> of a vocabulary with byte fallback */
-    LM_TOKEN_CONTROL = 64,  /* a SentencePiece piece that text never gives */
+    LM_TOKEN_OUTSIDE = 16, /* added behind the model's own vocabulary: the model does not know it */
+    LM_TOKEN_BYTE = 32,    /* <0xNN> of a vocabulary with byte fallback */
+    LM_TOKEN_CONTROL = 64, /* a SentencePiece piece that text never gives */
 };
 
 struct lm_token {
-    uint32_t offset, length;    /* in `text` */
+    uint32_t offset, length; /* in `text` */
 };
 
 struct lm_vocabulary {
     struct lm_bytes text;
-    struct lm_token *tokens;    /* by id */
-    uint8_t *flags;             /* by id: lm_token_flags; 0 for a hole */
-    size_t size, capacity;      /* one more than the largest id */
-    int32_t *slots;             /* open addressing: id or -1 */
+    struct lm_token *tokens; /* by id */
+    uint8_t *flags;          /* by id: lm_token_flags; 0 for a hole */
+    size_t size, capacity;   /* one more than the largest id */
+    int32_t *slots;          /* open addressing: id or -1 */
     size_t slot_count, used;
-    size_t longest;             /* bytes of the longest token the model knows */
+    size_t longest; /* bytes of the longest token the model knows */
 };
 
-enum { LM_TOKEN_LIMIT = 1 << 26 };     /* ids and bytes of one token stay below this */
+enum { LM_TOKEN_LIMIT = 1 << 26 }; /* ids and bytes of one token stay below this */
 
 /* Makes room for `tokens` tokens at once. */
 int lm_vocabulary_reserve(struct lm_vocabulary *vocabulary, size_t tokens, loam_error *error);

@@ -11,7 +11,7 @@
 #include "base/base.h"
 
 struct lm_word {
-    uint64_t offset;        /* in `text` */
+    uint64_t offset; /* in `text` */
     uint64_t count;
     uint32_t length, hash;
 };
@@ -20,7 +20,7 @@ struct lm_words {
     struct lm_bytes text;
     struct lm_word *items;
     size_t count, capacity;
-    uint32_t *slots;        /* index + 1; 0: empty */
+    uint32_t *slots; /* index + 1; 0: empty */
     size_t slot_count;
 };
 

@@ -1,4 +1,5 @@
-/* Any bytes as a text: what byte-level tokenizers encode comes back, with offsets in order. The first byte picks the pattern. */
+/* Any bytes as a text: what byte-level tokenizers encode comes back, with offsets in order. The first byte picks the
+ * pattern. */
 #include "tokenizer/internal.h"
 
 #include <stdlib.h>
@@ -10,8 +11,13 @@ static struct lm_tokenizer *trained(const char *pattern)
     static const char text[] = "the cat's the bytes of the words 123 aaaa    \n\n \xE4\xB8\x96\xE7\x95\x8C";
     static const char *const specials[] = {"<|end|>"};
     struct lm_tokenizer *tokenizer = NULL;
-    struct lm_tokenizer_training training = {.text = text, .text_length = sizeof text - 1, .vocabulary_size = 280,
-                                             .pattern = pattern, .specials = specials, .special_count = 1, .threads = 1};
+    struct lm_tokenizer_training training = {.text = text,
+                                             .text_length = sizeof text - 1,
+                                             .vocabulary_size = 280,
+                                             .pattern = pattern,
+                                             .specials = specials,
+                                             .special_count = 1,
+                                             .threads = 1};
     if (lm_tokenizer_train(&training, &tokenizer, NULL) != LOAM_OK)
         abort();
     return tokenizer;

@@ -2,11 +2,15 @@
 #include "support/support.h"
 #include "tokenizer/internal.h"
 
-#define BYTES "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"decoder\":{\"type\":\"ByteLevel\"},"
+#define BYTES                                                                                                          \
+    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"decoder\":{\"type\":\"ByteLevel\"},"
 #define MODEL(vocabulary, merges) "\"model\":{\"type\":\"BPE\",\"vocab\":{" vocabulary "},\"merges\":[" merges "]}"
 #define ABC "\"a\":0,\"b\":1,\"ab\":2"
 
-static const struct { const char *json, *words[3]; int code; } CASES[] = {
+static const struct {
+    const char *json, *words[3];
+    int code;
+} CASES[] = {
     {"", {"tokenizer.json"}, LOAM_EFORMAT},
     {"[1,2]", {"model"}, LOAM_EFORMAT},
     {"{\"model\":3}", {"model"}, LOAM_EFORMAT},
@@ -29,22 +33,45 @@ static const struct { const char *json, *words[3]; int code; } CASES[] = {
     {"{\"added_tokens\":[{\"id\":1,\"content\":\"<x>\"}]," MODEL(ABC, "") "}", {"id 1", "twice"}, LOAM_EFORMAT},
     {"{\"added_tokens\":[{\"id\":1,\"content\":\"a\"}]," MODEL(ABC, "") "}", {"'a'", "id 1", "0"}, LOAM_EFORMAT},
     {"{\"added_tokens\":[{\"id\":3,\"content\":\"\"}]," MODEL(ABC, "") "}", {"0 bytes"}, LOAM_EFORMAT},
-    {"{\"added_tokens\":[{\"id\":3,\"content\":\"x\"},{\"id\":4,\"content\":\"x\"}]," MODEL(ABC, "") "}", {"added twice"}, LOAM_EFORMAT},
+    {"{\"added_tokens\":[{\"id\":3,\"content\":\"x\"},{\"id\":4,\"content\":\"x\"}]," MODEL(ABC, "") "}",
+     {"added twice"},
+     LOAM_EFORMAT},
     {"{\"added_tokens\":{}," MODEL(ABC, "") "}", {"list"}, LOAM_EFORMAT},
     {"{\"normalizer\":{\"type\":\"Magic\"}," MODEL(ABC, "") "}", {"normalizer", "Magic"}, LOAM_EFORMAT},
     {"{\"normalizer\":{\"type\":\"Sequence\"}," MODEL(ABC, "") "}", {"normalizers"}, LOAM_EFORMAT},
-    {"{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(\"},\"content\":\"\"}," MODEL(ABC, "") "}", {"regular expression"}, LOAM_EFORMAT},
-    {"{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}," MODEL(ABC, "") "}", {"empty"}, LOAM_EFORMAT},
-    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[\"},\"behavior\":\"Isolated\"}," MODEL(ABC, "") "}", {"regular expression"}, LOAM_EFORMAT},
-    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"x\"},\"behavior\":\"Odd\"}," MODEL(ABC, "") "}", {"behavior"}, LOAM_EFORMAT},
-    {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\"}}],"
-     "\"special_tokens\":{\"<s>\":{\"ids\":[77]}}}," MODEL(ABC, "") "}", {"77"}, LOAM_EFORMAT},
-    {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\"}}],"
-     "\"special_tokens\":{}}," MODEL(ABC, "") "}", {"<s>"}, LOAM_EFORMAT},
-    {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}},{\"Sequence\":{\"id\":\"A\"}}]},"
-     MODEL(ABC, "") "}", {"twice"}, LOAM_EFORMAT},
-    {"{\"decoder\":{\"type\":\"Strip\",\"content\":\"\",\"start\":1,\"stop\":0}," MODEL(ABC, "") "}", {"Strip"}, LOAM_EFORMAT},
-    {"{\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"vocab\":{" ABC "},\"merges\":[]}}", {"<unk>"}, LOAM_EFORMAT},
+    {"{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"(\"},\"content\":\"\"}," MODEL(ABC, "") "}",
+     {"regular expression"},
+     LOAM_EFORMAT},
+    {"{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}," MODEL(ABC, "") "}",
+     {"empty"},
+     LOAM_EFORMAT},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[\"},\"behavior\":\"Isolated\"}," MODEL(ABC,
+                                                                                                              "") "}",
+     {"regular expression"},
+     LOAM_EFORMAT},
+    {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"x\"},\"behavior\":\"Odd\"}," MODEL(ABC, "") "}",
+     {"behavior"},
+     LOAM_EFORMAT},
+    {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}"
+     "},{\"Sequence\":{\"id\":\"A\"}}],"
+     "\"special_tokens\":{\"<s>\":{\"ids\":[77]}}}," MODEL(ABC, "") "}",
+     {"77"},
+     LOAM_EFORMAT},
+    {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}"
+     "},{\"Sequence\":{\"id\":\"A\"}}],"
+     "\"special_tokens\":{}}," MODEL(ABC, "") "}",
+     {"<s>"},
+     LOAM_EFORMAT},
+    {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}},{\"Sequence\":{"
+     "\"id\":\"A\"}}]}," MODEL(ABC, "") "}",
+     {"twice"},
+     LOAM_EFORMAT},
+    {"{\"decoder\":{\"type\":\"Strip\",\"content\":\"\",\"start\":1,\"stop\":0}," MODEL(ABC, "") "}",
+     {"Strip"},
+     LOAM_EFORMAT},
+    {"{\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"vocab\":{" ABC "},\"merges\":[]}}",
+     {"<unk>"},
+     LOAM_EFORMAT},
     {"{" BYTES MODEL(ABC, "\"a \xE4\xB8\x96\""), {"tokenizer.json"}, LOAM_EFORMAT},
 };
 
@@ -69,8 +96,10 @@ static void cases(void **state)
         if (code == LOAM_OK)
             fail_msg("case %zu was taken: %s", i, CASES[i].json);
         assert_null(tokenizer);
-        test_expect_failure(code, &error, CASES[i].code, (const char *const[]){"tokenizer.json", CASES[i].words[0], CASES[i].words[1],
-                            CASES[i].words[1] ? CASES[i].words[2] : NULL, NULL}, CASES[i].json);
+        test_expect_failure(code, &error, CASES[i].code,
+                            (const char *const[]){"tokenizer.json", CASES[i].words[0], CASES[i].words[1],
+                                                  CASES[i].words[1] ? CASES[i].words[2] : NULL, NULL},
+                            CASES[i].json);
     }
 }
 
@@ -85,15 +114,21 @@ static void missing(void **state)
     assert_null(tokenizer);
 }
 
-#define WHOLE "{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true},{\"id\":5,\"content\":\"x y\",\"lstrip\":true}],"       \
-              "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Replace\",\"pattern\":"        \
-              "{\"Regex\":\"q+\"},\"content\":\"a\"}]},"                                                                                 \
-              "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\d\"},"         \
-              "\"behavior\":\"Removed\",\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"use_regex\":true}]},"        \
-              "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},"         \
-              "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[4],\"tokens\":[\"<s>\"]}}}," \
-              "\"decoder\":{\"type\":\"ByteLevel\"},"                                                                                    \
-              "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"\\u0120\":3},\"merges\":[\"a b\"]}}"
+#define WHOLE                                                                                                          \
+    "{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true},{\"id\":5,\"content\":\"x "                    \
+    "y\",\"lstrip\":true}],"                                                                                           \
+    "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Replace\",\"pattern\":"     \
+    "{\"Regex\":\"q+\"},\"content\":\"a\"}]},"                                                                         \
+    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":"          \
+    "\"\\\\d\"},"                                                                                                      \
+    "\"behavior\":\"Removed\",\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"use_regex\":true}" \
+    "]},"                                                                                                              \
+    "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}" \
+    "},"                                                                                                               \
+    "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[4],\"tokens\":" \
+    "[\"<s>\"]}}},"                                                                                                    \
+    "\"decoder\":{\"type\":\"ByteLevel\"},"                                                                            \
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"\\u0120\":3},\"merges\":[\"a b\"]}}"
 
 static int whole_life(const char *path, const char *folder, loam_error *error)
 {
@@ -102,7 +137,8 @@ static int whole_life(const char *path, const char *folder, loam_error *error)
     struct lm_bytes text = {0};
     int code = lm_tokenizer_load(path, &tokenizer, error);
     if (code == LOAM_OK)
-        code = lm_tokenizer_encode(tokenizer, "ab qqb7ab<s>e\xCC\x81 x y", 19, LM_ENCODE_SPECIAL | LM_ENCODE_ADD_SPECIAL, &ids, &starts, error);
+        code = lm_tokenizer_encode(tokenizer, "ab qqb7ab<s>e\xCC\x81 x y", 19,
+                                   LM_ENCODE_SPECIAL | LM_ENCODE_ADD_SPECIAL, &ids, &starts, error);
     if (code == LOAM_OK)
         code = lm_tokenizer_decode(tokenizer, ids.data, ids.length, false, &text, error);
     int32_t id;
@@ -153,7 +189,10 @@ static void truncated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cases), cmocka_unit_test(missing), cmocka_unit_test(out_of_memory), cmocka_unit_test(truncated),
+        cmocka_unit_test(cases),
+        cmocka_unit_test(missing),
+        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(truncated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,13 +6,21 @@
 
 static struct lm_tokenizer *trained(const char *pattern)
 {
-    static const char text[] = "It's the first lesson: the words, the bytes and the pairs. Größe, 世界 and 1234567 are there too.\n\n"
-                               "She said: \"we'll see what they've done\", and they'd done what they'd said.  \tTabs\r\n";
+    static const char text[] =
+        "It's the first lesson: the words, the bytes and the pairs. Größe, 世界 and 1234567 are there too.\n\n"
+        "She said: \"we'll see what they've done\", and they'd done what they'd said.  \tTabs\r\n";
     static const char *const specials[] = {"<|endoftext|>", "<|user|>"};
     struct lm_tokenizer *tokenizer = NULL;
     loam_error error;
-    assert_ok(lm_tokenizer_train(&(struct lm_tokenizer_training){.text = text, .text_length = sizeof text - 1, .vocabulary_size = 320,
-                                 .pattern = pattern, .specials = specials, .special_count = 2, .threads = 1}, &tokenizer, &error), &error);
+    assert_ok(lm_tokenizer_train(&(struct lm_tokenizer_training){.text = text,
+                                                                 .text_length = sizeof text - 1,
+                                                                 .vocabulary_size = 320,
+                                                                 .pattern = pattern,
+                                                                 .specials = specials,
+                                                                 .special_count = 2,
+                                                                 .threads = 1},
+                                 &tokenizer, &error),
+              &error);
     return tokenizer;
 }
 
@@ -86,7 +94,8 @@ static void random_bytes(void **state)
             char text[300];
             size_t length = lm_random_below(&random, sizeof text);
             for (size_t i = 0; i < length; i++)
-                text[i] = lm_random_below(&random, 2) ? (char)lm_random_below(&random, 256) : " the's"[lm_random_below(&random, 6)];
+                text[i] = lm_random_below(&random, 2) ? (char)lm_random_below(&random, 256)
+                                                      : " the's"[lm_random_below(&random, 6)];
             round_trip(tokenizer, text, length);
         }
         lm_tokenizer_free(tokenizer);
@@ -101,9 +110,17 @@ static void streaming(void **state)
     loam_error error;
     struct lm_stream stream = {0};
     struct lm_bytes out = {0};
-    static const struct { const char *byte, *shown; } steps[] = {
-        {"\xF0", ""}, {"\x9F", ""}, {"\x98", ""}, {"\x80", "\xF0\x9F\x98\x80"}, {"\xFF", "\xEF\xBF\xBD"}, {"\xC3", ""},
-        {"a", "\xEF\xBF\xBD" "a"}, {"\xE4", ""}};
+    static const struct {
+        const char *byte, *shown;
+    } steps[] = {{"\xF0", ""},
+                 {"\x9F", ""},
+                 {"\x98", ""},
+                 {"\x80", "\xF0\x9F\x98\x80"},
+                 {"\xFF", "\xEF\xBF\xBD"},
+                 {"\xC3", ""},
+                 {"a", "\xEF\xBF\xBD"
+                       "a"},
+                 {"\xE4", ""}};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         int32_t id = lm_tokenizer_find(tokenizer, steps[i].byte, 1);
         assert_true(id >= 0);
@@ -122,7 +139,8 @@ static void streaming(void **state)
     lm_tokenizer_free(tokenizer);
 }
 
-/* A word of a million letters, spaces or marks: far under a second each on any machine; quadratic time would take minutes. */
+/* A word of a million letters, spaces or marks: far under a second each on any machine; quadratic time would take
+ * minutes. */
 static void long_words(void **state)
 {
     (void)state;
@@ -160,7 +178,8 @@ static void specials(void **state)
     (void)state;
     struct lm_tokenizer *tokenizer = trained("llama3");
     loam_error error;
-    int32_t plain, again, user = lm_tokenizer_find(tokenizer, "<|user|>", 8), bos = lm_tokenizer_find(tokenizer, "<|endoftext|>", 13);
+    int32_t plain, again, user = lm_tokenizer_find(tokenizer, "<|user|>", 8),
+                          bos = lm_tokenizer_find(tokenizer, "<|endoftext|>", 13);
     uint64_t print = lm_tokenizer_fingerprint(tokenizer);
     assert_int_equal(bos, 0);
     assert_int_equal(user, 1);
@@ -181,7 +200,9 @@ static void specials(void **state)
     ids.length = 0;
     assert_ok(lm_tokenizer_set_bos_eos_pad(tokenizer, bos, user, -1, &error), &error);
     assert_true(lm_tokenizer_adds_bos(tokenizer));
-    assert_ok(lm_tokenizer_encode(tokenizer, "<|user|>[tool]", 14, LM_ENCODE_SPECIAL | LM_ENCODE_ADD_SPECIAL, &ids, NULL, &error), &error);
+    assert_ok(lm_tokenizer_encode(tokenizer, "<|user|>[tool]", 14, LM_ENCODE_SPECIAL | LM_ENCODE_ADD_SPECIAL, &ids,
+                                  NULL, &error),
+              &error);
     assert_int_equal(ids.length, 3);
     assert_true(ids.data[0] == bos && ids.data[1] == user && ids.data[2] == plain);
     assert_ok(lm_tokenizer_decode(tokenizer, ids.data, ids.length, true, &text, &error), &error);
@@ -256,7 +277,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_point), cmocka_unit_test(random_bytes), cmocka_unit_test(streaming),
-        cmocka_unit_test(long_words), cmocka_unit_test(specials), cmocka_unit_test(many_threads),
+        cmocka_unit_test(long_words),       cmocka_unit_test(specials),     cmocka_unit_test(many_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 struct fixture {
     struct lm_unicode *unicode;
     struct lm_regex_match *match;
-    pcre2_code *assigned;       /* one character that PCRE2's Unicode version assigns */
+    pcre2_code *assigned; /* one character that PCRE2's Unicode version assigns */
 };
 
 static int setup(void **state)
@@ -20,7 +20,8 @@ static int setup(void **state)
     PCRE2_SIZE where;
     assert_ok(lm_unicode_create(&fixture.unicode, &error), &error);
     assert_ok(lm_regex_match_create(&fixture.match, &error), &error);
-    fixture.assigned = pcre2_compile((PCRE2_SPTR) "^\\P{Cn}$", PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &number, &where, NULL);
+    fixture.assigned =
+        pcre2_compile((PCRE2_SPTR) "^\\P{Cn}$", PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &number, &where, NULL);
     assert_non_null(fixture.assigned);
     *state = &fixture;
     return 0;
@@ -35,8 +36,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static void compare(const struct fixture *f, const struct lm_pattern *pattern, const struct lm_regex *regex, const char *text,
-                    size_t length)
+static void compare(const struct fixture *f, const struct lm_pattern *pattern, const struct lm_regex *regex,
+                    const char *text, size_t length)
 {
     loam_error error;
     for (size_t at = 0; at < length;) {
@@ -46,7 +47,8 @@ static void compare(const struct fixture *f, const struct lm_pattern *pattern, c
         if (!found || start != at || got != end) {
             char shown[600] = "";
             for (size_t i = at > 8 ? at - 8 : 0; i < length && i < at + 60; i++)
-                snprintf(shown + strlen(shown), sizeof shown - strlen(shown), "%s%02x", i == at ? " | " : " ", (unsigned char)text[i]);
+                snprintf(shown + strlen(shown), sizeof shown - strlen(shown), "%s%02x", i == at ? " | " : " ",
+                         (unsigned char)text[i]);
             fail_msg("%s at %zu: scanner ends at %zu, PCRE2 %zu..%zu:%s", pattern->name, at, got, start, end, shown);
         }
         at = end;
@@ -66,9 +68,10 @@ static bool is_assigned(const struct fixture *f, uint32_t c)
 static uint32_t random_character(struct lm_random *random, const uint32_t *pool, size_t pool_size)
 {
     static const char nasty[] = " \t\n\r'sStTrReEvVmMlLdD19.,!/_-\"\f\v";
-    static const uint32_t odd[] = {0x17F, 0x130, 0x131, 0x212A, 0x85, 0xA0, 0x1680, 0x180E, 0x2028, 0x200B, 0x3000, 0xFEFF, 0x300,
-                                   0x301, 0x2B0, 0x1C5, 0x3B1, 0x391, 0x4E00, 0x3042, 0x660, 0xB2, 0x2160, 0x1F600, 0x20AC, 0x9FA5,
-                                   0x9FA6, 0x30FF, 0x3040, 0xAC00, 0x800, 0xE0100, 0xE0001, 0xF0000};
+    static const uint32_t odd[] = {0x17F,  0x130,  0x131,  0x212A, 0x85,    0xA0,    0x1680, 0x180E, 0x2028,
+                                   0x200B, 0x3000, 0xFEFF, 0x300,  0x301,   0x2B0,   0x1C5,  0x3B1,  0x391,
+                                   0x4E00, 0x3042, 0x660,  0xB2,   0x2160,  0x1F600, 0x20AC, 0x9FA5, 0x9FA6,
+                                   0x30FF, 0x3040, 0xAC00, 0x800,  0xE0100, 0xE0001, 0xF0000};
     uint64_t kind = lm_random_below(random, 8);
     if (kind < 5)
         return (unsigned char)nasty[lm_random_below(random, sizeof nasty - 1)];
@@ -123,7 +126,8 @@ static void every_code_point(void **state)
             one[lm_utf8_encode(c, one)] = 0;
             if ((c >= 0xD800 && c <= 0xDFFF) || !is_assigned(f, c))
                 continue;
-            int length = snprintf(text, sizeof text, "%sa%s 1%s.%s%s B%s\n%s '%s 'S%s", one, one, one, one, one, one, one, one, one);
+            int length = snprintf(text, sizeof text, "%sa%s 1%s.%s%s B%s\n%s '%s 'S%s", one, one, one, one, one, one,
+                                  one, one, one);
             compare(f, pattern, regex, text, (size_t)length);
         }
         lm_regex_free(regex);
@@ -141,8 +145,8 @@ static void classes(void **state)
         bool mark = category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_ME;
         bool number = category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO;
         bool sign = category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_SO;
-        if (letter != !!(class & LM_CLASS_LETTER) || mark != !!(class & LM_CLASS_MARK) || number != !!(class & LM_CLASS_NUMBER) ||
-            sign != !!(class & LM_CLASS_SIGN))
+        if (letter != !!(class & LM_CLASS_LETTER) || mark != !!(class & LM_CLASS_MARK) ||
+            number != !!(class & LM_CLASS_NUMBER) || sign != !!(class & LM_CLASS_SIGN))
             fail_msg("U+%04X: category %d, class %u", c, category, class);
     }
 }
@@ -159,15 +163,17 @@ static void endless_pattern(void **state)
     assert_ok(lm_regex_compile(pattern, sizeof pattern - 1, &regex, &error), &error);
     bool found;
     size_t start, end;
-    assert_fails(lm_regex_find(regex, f->match, text, sizeof text, 0, &found, &start, &end, &error), &error, LOAM_EUNSUPPORTED,
-                 "regular expression", "64 bytes");
+    assert_fails(lm_regex_find(regex, f->match, text, sizeof text, 0, &found, &start, &end, &error), &error,
+                 LOAM_EUNSUPPORTED, "regular expression", "64 bytes");
     lm_regex_free(regex);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(classes), cmocka_unit_test(random_text), cmocka_unit_test(every_code_point),
+        cmocka_unit_test(classes),
+        cmocka_unit_test(random_text),
+        cmocka_unit_test(every_code_point),
         cmocka_unit_test(endless_pattern),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

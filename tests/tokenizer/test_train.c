@@ -25,9 +25,13 @@ static void reference(void **state)
     struct lm_bytes vocabulary_text = {0};
     read_shared("tokenizers/bpe-train/train-bpe-reference-vocab.json", &vocabulary_text);
     const char *file = test_shared("tokenizers/bpe-train/corpus.en");
-    struct lm_tokenizer *tokenizer = train(&(struct lm_tokenizer_training){
-        .files = &file, .file_count = 1, .vocabulary_size = 500, .specials = END, .special_count = 1, .ties_by_bytes = true,
-        .threads = 2});
+    struct lm_tokenizer *tokenizer = train(&(struct lm_tokenizer_training){.files = &file,
+                                                                           .file_count = 1,
+                                                                           .vocabulary_size = 500,
+                                                                           .specials = END,
+                                                                           .special_count = 1,
+                                                                           .ties_by_bytes = true,
+                                                                           .threads = 2});
     const char *folder = test_folder();
     loam_error error;
     assert_ok(lm_tokenizer_save(tokenizer, folder, &error), &error);
@@ -35,7 +39,8 @@ static void reference(void **state)
     assert_ok(lm_json_parse(vocabulary_text.data, vocabulary_text.length, "reference", &wanted, &error), &error);
     assert_ok(lm_json_read(test_path(folder, "tokenizer.json"), &got, &error), &error);
     const struct lm_value *root = lm_document_root(wanted);
-    const struct lm_value *model = lm_value_find(lm_document_root(got), "model"), *vocabulary = lm_value_find(model, "vocab");
+    const struct lm_value *model = lm_value_find(lm_document_root(got), "model"),
+                          *vocabulary = lm_value_find(model, "vocab");
     assert_int_equal(root->length, 500);
     assert_int_equal(vocabulary->length, 500);
     for (size_t i = 0; i < root->length; i++) {
@@ -69,15 +74,20 @@ static void same_for_any_threads(void **state)
     loam_error error;
     struct lm_random random = lm_random_seed(7, 0);
     for (int i = 0; i < 200000; i++) {
-        static const char *const words[] = {" der", " die", "\n", ", ", "'s", " Haus", " 1234", "ß", " 世界", "<|endoftext|>", "aaa", "  "};
+        static const char *const words[] = {" der",  " die",          "\n",  ", ", "'s", " Haus", " 1234", "ß",
+                                            " 世界", "<|endoftext|>", "aaa", "  "};
         const char *word = words[lm_random_below(&random, 12)];
         assert_ok(lm_bytes_append(&text, word, strlen(word), &error), &error);
     }
     uint64_t first = 0;
     for (int threads = 1; threads <= 5; threads += 2) {
-        struct lm_tokenizer *tokenizer = train(&(struct lm_tokenizer_training){
-            .text = text.data, .text_length = text.length, .vocabulary_size = 300, .pattern = "llama3", .specials = END,
-            .special_count = 1, .threads = threads});
+        struct lm_tokenizer *tokenizer = train(&(struct lm_tokenizer_training){.text = text.data,
+                                                                               .text_length = text.length,
+                                                                               .vocabulary_size = 300,
+                                                                               .pattern = "llama3",
+                                                                               .specials = END,
+                                                                               .special_count = 1,
+                                                                               .threads = threads});
         uint64_t print = lm_tokenizer_fingerprint(tokenizer);
         if (threads > 1)
             assert_true(print == first);
@@ -87,7 +97,8 @@ static void same_for_any_threads(void **state)
     lm_bytes_free(&text);
 }
 
-static void expect_tokens(const char *text, const struct lm_tokenizer_training *training, const char *const *tokens, size_t count)
+static void expect_tokens(const char *text, const struct lm_tokenizer_training *training, const char *const *tokens,
+                          size_t count)
 {
     struct lm_tokenizer_training with = *training;
     with.text = text;
@@ -103,13 +114,15 @@ static void expect_tokens(const char *text, const struct lm_tokenizer_training *
     lm_tokenizer_free(tokenizer);
 }
 
-/* Counts by hand. "ab" and "cd" both occur twice: the greater pair in byte order is "cd", the lower ids are those of "ab". */
+/* Counts by hand. "ab" and "cd" both occur twice: the greater pair in byte order is "cd", the lower ids are those of
+ * "ab". */
 static void ties(void **state)
 {
     (void)state;
     static const char *const bytes[] = {"cd", "ab"}, *const ids[] = {"ab", "cd"};
-    expect_tokens("ab cd\nab\ncd", &(struct lm_tokenizer_training){.vocabulary_size = 258, .ties_by_bytes = true, .threads = 1},
-                  bytes, 2);
+    expect_tokens("ab cd\nab\ncd",
+                  &(struct lm_tokenizer_training){.vocabulary_size = 258, .ties_by_bytes = true, .threads = 1}, bytes,
+                  2);
     expect_tokens("ab cd\nab\ncd", &(struct lm_tokenizer_training){.vocabulary_size = 258, .threads = 1}, ids, 2);
 }
 
@@ -124,7 +137,8 @@ static void overlaps(void **state)
 static void stops_without_pairs(void **state)
 {
     (void)state;
-    struct lm_tokenizer *tokenizer = train(&(struct lm_tokenizer_training){.text = "ab", .text_length = 2, .vocabulary_size = 1000});
+    struct lm_tokenizer *tokenizer =
+        train(&(struct lm_tokenizer_training){.text = "ab", .text_length = 2, .vocabulary_size = 1000});
     assert_int_equal(lm_tokenizer_size(tokenizer), 257);
     lm_tokenizer_free(tokenizer);
     tokenizer = train(&(struct lm_tokenizer_training){.text = "", .vocabulary_size = 256});
@@ -143,9 +157,11 @@ static void huge_word(void **state)
     for (size_t i = 0; i < length; i++)
         text[i] = (char)('a' + lm_random_below(&random, 26));
     double start = lm_seconds();
-    struct lm_tokenizer *tokenizer = train(&(struct lm_tokenizer_training){.text = text, .text_length = length, .vocabulary_size = 3000});
+    struct lm_tokenizer *tokenizer =
+        train(&(struct lm_tokenizer_training){.text = text, .text_length = length, .vocabulary_size = 3000});
     assert_int_equal(lm_tokenizer_size(tokenizer), 3000);
-    assert_true(lm_seconds() - start < 20);     /* 0.3 s on the slowest machine tried; scanning it for each merge took minutes */
+    assert_true(lm_seconds() - start <
+                20); /* 0.3 s on the slowest machine tried; scanning it for each merge took minutes */
     lm_tokenizer_free(tokenizer);
     free(text);
 }
@@ -155,19 +171,34 @@ static void refused(void **state)
     (void)state;
     struct lm_tokenizer *tokenizer = NULL;
     loam_error error;
-    assert_fails(lm_tokenizer_train(&(struct lm_tokenizer_training){.text = "a", .text_length = 1, .vocabulary_size = 255}, &tokenizer,
-                                    &error), &error, LOAM_EUSAGE, "255", "256");
-    assert_fails(lm_tokenizer_train(&(struct lm_tokenizer_training){.text = "a", .text_length = 1, .vocabulary_size = -5}, &tokenizer,
-                                    &error), &error, LOAM_EUSAGE, "-5");
-    assert_fails(lm_tokenizer_train(&(struct lm_tokenizer_training){.text = "a", .text_length = 1, .vocabulary_size = 300, .pattern = "("},
-                                    &tokenizer, &error), &error, LOAM_EFORMAT, "regular expression");
+    assert_fails(
+        lm_tokenizer_train(&(struct lm_tokenizer_training){.text = "a", .text_length = 1, .vocabulary_size = 255},
+                           &tokenizer, &error),
+        &error, LOAM_EUSAGE, "255", "256");
+    assert_fails(
+        lm_tokenizer_train(&(struct lm_tokenizer_training){.text = "a", .text_length = 1, .vocabulary_size = -5},
+                           &tokenizer, &error),
+        &error, LOAM_EUSAGE, "-5");
+    assert_fails(
+        lm_tokenizer_train(
+            &(struct lm_tokenizer_training){.text = "a", .text_length = 1, .vocabulary_size = 300, .pattern = "("},
+            &tokenizer, &error),
+        &error, LOAM_EFORMAT, "regular expression");
     const char *twice[] = {"<a>", "<a>"}, *byte[] = {"\xC3\xA9"}, *missing = "no/such/file";
-    assert_fails(lm_tokenizer_train(&(struct lm_tokenizer_training){.text = "a", .text_length = 1, .vocabulary_size = 300,
-                                    .specials = twice, .special_count = 2}, &tokenizer, &error), &error, LOAM_EUSAGE, "<a>", "twice");
-    assert_fails(lm_tokenizer_train(&(struct lm_tokenizer_training){.text = "a", .text_length = 1, .vocabulary_size = 300,
-                                    .specials = byte, .special_count = 1}, &tokenizer, &error), &error, LOAM_EUSAGE, "byte-level");
-    assert_fails(lm_tokenizer_train(&(struct lm_tokenizer_training){.files = &missing, .file_count = 1, .vocabulary_size = 300},
-                                    &tokenizer, &error), &error, LOAM_ENOTFOUND, "no/such/file");
+    assert_fails(lm_tokenizer_train(
+                     &(struct lm_tokenizer_training){
+                         .text = "a", .text_length = 1, .vocabulary_size = 300, .specials = twice, .special_count = 2},
+                     &tokenizer, &error),
+                 &error, LOAM_EUSAGE, "<a>", "twice");
+    assert_fails(lm_tokenizer_train(
+                     &(struct lm_tokenizer_training){
+                         .text = "a", .text_length = 1, .vocabulary_size = 300, .specials = byte, .special_count = 1},
+                     &tokenizer, &error),
+                 &error, LOAM_EUSAGE, "byte-level");
+    assert_fails(
+        lm_tokenizer_train(&(struct lm_tokenizer_training){.files = &missing, .file_count = 1, .vocabulary_size = 300},
+                           &tokenizer, &error),
+        &error, LOAM_ENOTFOUND, "no/such/file");
     assert_null(tokenizer);
 }
 
@@ -175,8 +206,12 @@ static void out_of_memory(void **state)
 {
     (void)state;
     const char text[] = "the cat sat on the mat, the cat sat";
-    struct lm_tokenizer_training training = {.text = text, .text_length = sizeof text - 1, .vocabulary_size = 270, .specials = END,
-                                             .special_count = 1, .threads = 1};
+    struct lm_tokenizer_training training = {.text = text,
+                                             .text_length = sizeof text - 1,
+                                             .vocabulary_size = 270,
+                                             .specials = END,
+                                             .special_count = 1,
+                                             .threads = 1};
     for (int64_t n = 1;; n++) {
         struct lm_tokenizer *tokenizer = NULL;
         loam_error error = {0};
@@ -196,9 +231,9 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reference), cmocka_unit_test(same_for_any_threads), cmocka_unit_test(ties), cmocka_unit_test(overlaps),
-        cmocka_unit_test(stops_without_pairs), cmocka_unit_test(huge_word), cmocka_unit_test(refused),
-        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(reference), cmocka_unit_test(same_for_any_threads), cmocka_unit_test(ties),
+        cmocka_unit_test(overlaps),  cmocka_unit_test(stops_without_pairs),  cmocka_unit_test(huge_word),
+        cmocka_unit_test(refused),   cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,17 +85,19 @@ static void check_pair(const char *tokenizer_name, const char *base, bool byte_l
 static void gpt2_pair(void **state)
 {
     (void)state;
-    check_pair("tokenizers/swift-transformers/gpt2_tokenizer.json", "tokenizers/llamacpp-vocab/ggml-vocab-gpt-2.gguf", true);
+    check_pair("tokenizers/swift-transformers/gpt2_tokenizer.json", "tokenizers/llamacpp-vocab/ggml-vocab-gpt-2.gguf",
+               true);
 }
 
 static void llama2_pair(void **state)
 {
     (void)state;
-    check_pair("tokenizers/swift-transformers/llama_tokenizer.json", "tokenizers/llamacpp-vocab/ggml-vocab-llama-spm.gguf", false);
+    check_pair("tokenizers/swift-transformers/llama_tokenizer.json",
+               "tokenizers/llamacpp-vocab/ggml-vocab-llama-spm.gguf", false);
 }
 
-static void expect_list(const struct lm_tokenizer *tokenizer, const struct lm_value *text, const struct lm_value *wanted,
-                        unsigned flags, size_t number)
+static void expect_list(const struct lm_tokenizer *tokenizer, const struct lm_value *text,
+                        const struct lm_value *wanted, unsigned flags, size_t number)
 {
     int64_t ids[4096];
     struct lm_ids got = {0};
@@ -109,7 +111,8 @@ static void expect_list(const struct lm_tokenizer *tokenizer, const struct lm_va
     lm_ids_free(&got);
 }
 
-static void expect_text(const struct lm_tokenizer *tokenizer, const struct lm_value *ids, const struct lm_value *wanted, bool skip)
+static void expect_text(const struct lm_tokenizer *tokenizer, const struct lm_value *ids, const struct lm_value *wanted,
+                        bool skip)
 {
     struct lm_bytes text = {0};
     loam_error error;
@@ -135,7 +138,8 @@ static void check_baseline(const char *tokenizer_name, const char *file, unsigne
     char name[160];
     snprintf(name, sizeof name, "tokenizers/swift-transformers/baselines-A/%s.json", file);
     assert_ok(lm_json_read(test_shared(name), &outputs, &error), &error);
-    assert_ok(lm_json_read(test_shared("tokenizers/swift-transformers/baselines-A/inputs.json"), &inputs, &error), &error);
+    assert_ok(lm_json_read(test_shared("tokenizers/swift-transformers/baselines-A/inputs.json"), &inputs, &error),
+              &error);
     const struct lm_value *list = lm_value_find(lm_document_root(inputs), "inputs");
     const struct lm_value *entries = lm_value_find(lm_document_root(outputs), "entries");
     assert_true(list && list->length == 30);
