@@ -22,8 +22,10 @@ static int check_file_name(const struct lm_document *index, const struct lm_valu
     if (code)
         return code;
     if (strlen(name) != value->length || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, "..") || !*name)
-        return lm_value_fail(index, value, error, "found \"%s\", wanted the name of a file in this directory; an index that leads "
-                             "out of it is not opened", name);
+        return lm_value_fail(index, value, error,
+                             "found \"%s\", wanted the name of a file in this directory; an index that leads "
+                             "out of it is not opened",
+                             name);
     return LOAM_OK;
 }
 
@@ -60,37 +62,44 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* Every tensor of the weight_map is in the file it names, and there is no other. Keys of a document are unique, so equal numbers
- * make it hold in both directions. */
+/* Every tensor of the weight_map is in the file it names, and there is no other. Keys of a document are unique, so
+ * equal numbers make it hold in both directions. */
 static int check_map(const struct lm_tensors *tensors, const struct lm_document *index, const struct lm_value *map,
                      loam_error *error)
 {
     for (size_t i = 0; i < map->length; i++) {
         const struct lm_tensor *tensor = lm_tensors_find(tensors, map->keys[i].text);
         if (!tensor || strlen(tensor->name) != map->keys[i].length)
-            return lm_value_fail(index, &map->items[i], error, "found no tensor \"%s\" in the shards, wanted it in %s; fetch the "
-                                 "shard again", map->keys[i].text, map->items[i].text);
+            return lm_value_fail(index, &map->items[i], error,
+                                 "found no tensor \"%s\" in the shards, wanted it in %s; fetch the "
+                                 "shard again",
+                                 map->keys[i].text, map->items[i].text);
         const char *file = base_name(lm_tensors_file_of(tensors, tensor)->path);
         if (strcmp(file, map->items[i].text) != 0)
-            return lm_value_fail(index, &map->items[i], error, "tensor \"%s\": found in %s, wanted in %s; index and shards do "
-                                 "not belong together", tensor->name, file, map->items[i].text);
+            return lm_value_fail(index, &map->items[i], error,
+                                 "tensor \"%s\": found in %s, wanted in %s; index and shards do "
+                                 "not belong together",
+                                 tensor->name, file, map->items[i].text);
     }
     return LOAM_OK;
 }
 
-static int name_surplus(const struct lm_tensors *tensors, const struct lm_value *map, const char *path, loam_error *error)
+static int name_surplus(const struct lm_tensors *tensors, const struct lm_value *map, const char *path,
+                        loam_error *error)
 {
     for (size_t i = 0; i < tensors->count; i++) {
         const struct lm_tensor *tensor = &tensors->list[i];
         if (!lm_value_find(map, tensor->name))
-            return lm_fail(error, LOAM_EFORMAT, "%s: weight_map: found no entry for tensor \"%s\" of %s, wanted all; index and shards "
-                           "do not belong together", path, tensor->name, lm_tensors_file_of(tensors, tensor)->path);
+            return lm_fail(error, LOAM_EFORMAT,
+                           "%s: weight_map: found no entry for tensor \"%s\" of %s, wanted all; index and shards "
+                           "do not belong together",
+                           path, tensor->name, lm_tensors_file_of(tensors, tensor)->path);
     }
     return LOAM_OK;
 }
 
-static int open_shards(const char *directory, const char *path, const struct lm_document *index, struct lm_tensors **result,
-                       loam_error *error)
+static int open_shards(const char *directory, const char *path, const struct lm_document *index,
+                       struct lm_tensors **result, loam_error *error)
 {
     const struct lm_value *map = lm_value_find(lm_document_root(index), "weight_map");
     const char **names = NULL;
@@ -139,8 +148,10 @@ int lm_tensors_open_directory(const char *directory, struct lm_tensors **result,
     else if (index && lm_file_exists(index))
         code = open_index(directory, index, result, error);
     else if (index)
-        code = lm_fail(error, LOAM_ENOTFOUND, "%s: found neither %s nor %s; give a model directory as the Hugging Face hub has it, "
-                       "with weights as safetensors", directory, single_name, index_name);
+        code = lm_fail(error, LOAM_ENOTFOUND,
+                       "%s: found neither %s nor %s; give a model directory as the Hugging Face hub has it, "
+                       "with weights as safetensors",
+                       directory, single_name, index_name);
     lm_free(single);
     lm_free(index);
     return code;
@@ -149,8 +160,8 @@ int lm_tensors_open_directory(const char *directory, struct lm_tensors **result,
 /* --- Saving --- */
 
 struct shard {
-    char name[64], *path;           /* path: with the directory */
-    size_t first, count;            /* tensors of the list */
+    char name[64], *path; /* path: with the directory */
+    size_t first, count;  /* tensors of the list */
     uint64_t bytes;
     struct lm_tensors_writer *writer;
 };
@@ -171,8 +182,8 @@ static int cut_shards(struct save *save, uint64_t limit, loam_error *error)
     struct shard *shard = &save->shards[0];
     for (size_t i = 0; i < save->count; i++) {
         const struct lm_tensor *tensor = &save->list[i];
-        int code = lm_tensor_measure(save->directory, tensor->name, tensor->dtype, tensor->rank, tensor->shape, &elements,
-                                     &bytes, error);
+        int code = lm_tensor_measure(save->directory, tensor->name, tensor->dtype, tensor->rank, tensor->shape,
+                                     &elements, &bytes, error);
         if (code)
             return code;
         if (limit && shard->count > 0 && (bytes > limit || shard->bytes > limit - bytes)) {
@@ -203,7 +214,7 @@ static int name_shards(struct save *save, loam_error *error)
 
 static int write_shard(struct save *save, struct shard *shard, lm_tensor_source source, void *user, loam_error *error)
 {
-    static const char *const metadata[] = {"format", "pt", NULL};    /* transformers asks for it */
+    static const char *const metadata[] = {"format", "pt", NULL}; /* transformers asks for it */
     int code = lm_tensors_create(shard->path, save->list + shard->first, shard->count, metadata, &shard->writer, error);
     for (size_t i = 0; i < shard->count && !code; i++)
         code = source(user, shard->first + i, shard->writer, i, error);
@@ -255,9 +266,9 @@ static int finish_shards(struct save *save, loam_error *error)
     return code;
 }
 
-/* Puts the finished files in place. A reader prefers model.safetensors, so that one appears or goes in one step. Shards of a save
- * with the same number of shards would be replaced one by one: the index is removed before, so that a kill in between leaves a
- * directory that does not open rather than one that mixes two models. */
+/* Puts the finished files in place. A reader prefers model.safetensors, so that one appears or goes in one step. Shards
+ * of a save with the same number of shards would be replaced one by one: the index is removed before, so that a kill in
+ * between leaves a directory that does not open rather than one that mixes two models. */
 static int commit(struct save *save, const char *single, const char *index, loam_error *error)
 {
     int code = LOAM_OK;

@@ -98,7 +98,7 @@ uint16_t lm_f32_to_f16(float value)
         return (uint16_t)(sign | 0x7e00 | (size >> 13 & 0x3ff));
     if (size >= 0x477ff000) /* 65520 lies half-way between the largest fp16 and what would follow */
         return (uint16_t)(sign | 0x7c00);
-    if (size < 0x38800000)  /* below 2^-14: units of 2^-24, which is the spacing of fp32 from 0.5 to 1 */
+    if (size < 0x38800000) /* below 2^-14: units of 2^-24, which is the spacing of fp32 from 0.5 to 1 */
         return (uint16_t)(sign | (bits_of(float_of(size) + 0.5f) - bits_of(0.5f)));
     return (uint16_t)(sign | ((size - (112u << 23) + 0xfff + (size >> 13 & 1)) >> 13));
 }

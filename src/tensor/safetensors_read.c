@@ -35,15 +35,20 @@ static int read_header(struct lm_tensor_file *file, loam_error *error)
     const char *path = file->path;
     uint64_t length = 0;
     if (file->size < 8)
-        return lm_fail_at(error, LOAM_EFORMAT, 0, "%s: found %zu bytes, wanted at least the 8 of the header's size; the file is cut "
-                          "short, fetch it again", path, file->size);
+        return lm_fail_at(error, LOAM_EFORMAT, 0,
+                          "%s: found %zu bytes, wanted at least the 8 of the header's size; the file is cut "
+                          "short, fetch it again",
+                          path, file->size);
     memcpy(&length, file->bytes, 8);
     if (length > LM_SAFETENSORS_LIMIT)
-        return lm_fail_at(error, LOAM_EFORMAT, 0, "%s: header's size: found %llu, wanted at most %d; is this a safetensors file?",
-                          path, (unsigned long long)length, LM_SAFETENSORS_LIMIT);
+        return lm_fail_at(error, LOAM_EFORMAT, 0,
+                          "%s: header's size: found %llu, wanted at most %d; is this a safetensors file?", path,
+                          (unsigned long long)length, LM_SAFETENSORS_LIMIT);
     if (length > file->size - 8)
-        return lm_fail_at(error, LOAM_EFORMAT, 0, "%s: header's size: found %llu, wanted at most the %zu bytes that follow; the file "
-                          "is cut short, fetch it again", path, (unsigned long long)length, file->size - 8);
+        return lm_fail_at(error, LOAM_EFORMAT, 0,
+                          "%s: header's size: found %llu, wanted at most the %zu bytes that follow; the file "
+                          "is cut short, fetch it again",
+                          path, (unsigned long long)length, file->size - 8);
     file->header.path = path;
     int code = lm_header_scan(&file->header, (const char *)file->bytes + 8, (size_t)length, error);
     if (code)
@@ -121,7 +126,7 @@ int lm_tensors_index(struct lm_tensors *tensors, loam_error *error)
         file->first = tensors->count;
         for (size_t j = 0; j < file->header.entry_count; j++)
             set_tensor(&tensors->list[tensors->count++], file, &file->header.entries[j]);
-        lm_free(file->header.entries);    /* said all they had to say */
+        lm_free(file->header.entries); /* said all they had to say */
         file->header.entries = NULL;
     }
     for (size_t i = 0; i < count; i++)
@@ -130,7 +135,8 @@ int lm_tensors_index(struct lm_tensors *tensors, loam_error *error)
         qsort(tensors->by_name, count, sizeof *tensors->by_name, by_name);
     for (size_t i = 1; i < count; i++)
         if (!strcmp(tensors->by_name[i - 1]->name, tensors->by_name[i]->name))
-            return lm_fail(error, LOAM_EFORMAT, "%s: found the tensor \"%s\" twice%s, wanted each once; write the file again",
+            return lm_fail(error, LOAM_EFORMAT,
+                           "%s: found the tensor \"%s\" twice%s, wanted each once; write the file again",
                            lm_tensors_file_of(tensors, tensors->by_name[i])->path, tensors->by_name[i]->name,
                            tensors->file_count > 1 ? " in this file or its sister shards" : "");
     return LOAM_OK;
@@ -225,8 +231,8 @@ int lm_tensors_pread(const struct lm_tensors *tensors, const struct lm_tensor *t
 {
     const struct lm_tensor_file *file = lm_tensors_file_of(tensors, tensor);
     if (offset > tensor->bytes || length > tensor->bytes - offset)
-        return lm_fail(error, LOAM_EUSAGE, "%s: tensor \"%s\": asked for %zu bytes from %llu on, but there are %llu", file->path,
-                       tensor->name, length, (unsigned long long)offset, (unsigned long long)tensor->bytes);
+        return lm_fail(error, LOAM_EUSAGE, "%s: tensor \"%s\": asked for %zu bytes from %llu on, but there are %llu",
+                       file->path, tensor->name, length, (unsigned long long)offset, (unsigned long long)tensor->bytes);
     const unsigned char *from = (const unsigned char *)tensor->data + offset;
     if (file->descriptor < 0) {
         if (length)

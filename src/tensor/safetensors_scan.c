@@ -1,19 +1,19 @@
 /* The JSON header of a safetensors file, read in place.
  *
- * base/json.h would build a tree, and a hostile header of 100 MB makes a tree of gigabytes. The header's grammar is small, so
- * it is read here one entry after the other, and what is kept takes a few times the bytes it came from.
+ * base/json.h would build a tree, and a hostile header of 100 MB makes a tree of gigabytes. The header's grammar is
+ * small, so it is read here one entry after the other, and what is kept takes a few times the bytes it came from.
  */
 #include "tensor/safetensors.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { MOST_LEVELS = 128 };    /* of what is skipped; the reference reader stops there too */
+enum { MOST_LEVELS = 128 }; /* of what is skipped; the reference reader stops there too */
 
 struct scan {
     const char *start, *at, *end;
     struct lm_header *header;
-    struct lm_bytes scratch;    /* the text of a key or element type */
+    struct lm_bytes scratch; /* the text of a key or element type */
     loam_error *error;
 };
 
@@ -26,13 +26,14 @@ static int64_t place(const struct scan *scan)
 static int wanted(const struct scan *scan, const char *what)
 {
     char found[24] = "the header's end";
-    if (scan->at < scan->end && *scan->at > 0)
+    if (scan->at<scan->end && * scan->at> 0)
         snprintf(found, sizeof found, "'%c'", *scan->at);
     else if (scan->at < scan->end)
         snprintf(found, sizeof found, "a byte %02x", (unsigned char)*scan->at);
-    return lm_fail_at(scan->error, LOAM_EFORMAT, place(scan), "%s: header: byte %lld: found %s, wanted %s; the file is damaged, "
-                      "fetch or write it again", scan->header->path, (long long)place(scan),
-                      found, what);
+    return lm_fail_at(scan->error, LOAM_EFORMAT, place(scan),
+                      "%s: header: byte %lld: found %s, wanted %s; the file is damaged, "
+                      "fetch or write it again",
+                      scan->header->path, (long long)place(scan), found, what);
 }
 
 static void skip_blanks(struct scan *scan)
@@ -67,7 +68,10 @@ static bool take_unit(struct scan *scan, uint32_t *unit)
     *unit = 0;
     for (int i = 0; i < 4; i++) {
         char c = *scan->at++;
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
         if (digit < 0)
             return false;
         *unit = *unit << 4 | (uint32_t)digit;
@@ -90,7 +94,8 @@ static int take_escape(struct scan *scan, struct lm_bytes *out)
         scan->at = from;
         return wanted(scan, "an escape that JSON knows");
     }
-    if (unit >= 0xd800 && unit < 0xdc00 && take_word(scan, "\\u") && take_unit(scan, &low) && low >= 0xdc00 && low < 0xe000)
+    if (unit >= 0xd800 && unit < 0xdc00 && take_word(scan, "\\u") && take_unit(scan, &low) && low >= 0xdc00 &&
+        low < 0xe000)
         unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
     size_t length = lm_utf8_encode(unit, utf8);
     if (length == 0 || unit == 0) {
@@ -239,8 +244,8 @@ static int take_shape(struct scan *scan, struct lm_entry *entry)
             return code;
         if (size > INT64_MAX)
             return wanted(scan, "a dimension below 2^63 before this place");
-        if ((code = lm_list_reserve((void **)&header->dims, &header->dim_capacity, header->dim_count, sizeof *header->dims,
-                                    scan->error)))
+        if ((code = lm_list_reserve((void **)&header->dims, &header->dim_capacity, header->dim_count,
+                                    sizeof *header->dims, scan->error)))
             return code;
         header->dims[header->dim_count++] = (int64_t)size;
         entry->rank++;
@@ -272,9 +277,10 @@ static int take_dtype(struct scan *scan, struct lm_entry *entry)
             entry->dtype = (enum lm_dtype)i;
             return LOAM_OK;
         }
-    return lm_fail_at(scan->error, LOAM_EFORMAT, place(scan), "%s: tensor \"%s\": dtype: found \"%.40s\", wanted one that safetensors "
-                      "knows (F32, BF16, F16, …); convert the file with the program that wrote it", scan->header->path,
-                      scan->header->text.data + entry->name, scan->scratch.data);
+    return lm_fail_at(scan->error, LOAM_EFORMAT, place(scan),
+                      "%s: tensor \"%s\": dtype: found \"%.40s\", wanted one that safetensors "
+                      "knows (F32, BF16, F16, …); convert the file with the program that wrote it",
+                      scan->header->path, scan->header->text.data + entry->name, scan->scratch.data);
 }
 
 /* The fields of one tensor; its name was read before. */
@@ -306,9 +312,10 @@ static int take_entry(struct scan *scan, struct lm_entry *entry)
     }
     for (unsigned field = 0; field < 3; field++)
         if (!(seen & 1u << field))
-            return lm_fail_at(scan->error, LOAM_EFORMAT, entry->position, "%s: tensor \"%s\": found no field %s, wanted dtype, shape "
-                              "and data_offsets; the file is damaged, fetch or write it again", scan->header->path,
-                              scan->header->text.data + entry->name, names[field]);
+            return lm_fail_at(scan->error, LOAM_EFORMAT, entry->position,
+                              "%s: tensor \"%s\": found no field %s, wanted dtype, shape "
+                              "and data_offsets; the file is damaged, fetch or write it again",
+                              scan->header->path, scan->header->text.data + entry->name, names[field]);
     return LOAM_OK;
 }
 
@@ -385,8 +392,10 @@ int lm_header_scan(struct lm_header *header, const char *json, size_t length, lo
 {
     size_t valid = lm_utf8_check(json, length);
     if (valid < length)
-        return lm_fail_at(error, LOAM_EFORMAT, 8 + (int64_t)valid, "%s: header: byte %zu: found bytes that are not UTF-8, wanted JSON; "
-                          "is this a safetensors file?", header->path, 8 + valid);
+        return lm_fail_at(error, LOAM_EFORMAT, 8 + (int64_t)valid,
+                          "%s: header: byte %zu: found bytes that are not UTF-8, wanted JSON; "
+                          "is this a safetensors file?",
+                          header->path, 8 + valid);
     struct scan scan = {.start = json, .at = json, .end = json + length, .header = header, .error = error};
     int code = take_header(&scan);
     lm_bytes_free(&scan.scratch);

@@ -8,10 +8,10 @@ struct lm_tensors_writer {
     struct lm_file_writer *file;
     char *path;
     size_t count;
-    uint64_t *begins;       /* where each tensor's bytes begin in the file */
-    uint64_t *sizes;        /* bytes of each tensor */
-    uint64_t *done;         /* bytes of each that were put */
-    char **names;           /* for messages */
+    uint64_t *begins; /* where each tensor's bytes begin in the file */
+    uint64_t *sizes;  /* bytes of each tensor */
+    uint64_t *done;   /* bytes of each that were put */
+    char **names;     /* for messages */
 };
 
 /* The reference writer's order: widest type first (as LM_DTYPE_LIST has them), then names by byte. */
@@ -34,7 +34,8 @@ static int check_names(const struct lm_tensor *list, size_t count, const char *p
     for (size_t i = 0; i < count; i++) {
         const char *name = list[order[i]].name;
         if (!strcmp(name, "__metadata__") || lm_utf8_check(name, strlen(name)) != strlen(name))
-            return lm_fail(error, LOAM_EUSAGE, "%s: found the tensor name \"%s\", wanted UTF-8 and not __metadata__", path, name);
+            return lm_fail(error, LOAM_EUSAGE, "%s: found the tensor name \"%s\", wanted UTF-8 and not __metadata__",
+                           path, name);
         if (i > 0 && !strcmp(list[order[i - 1]].name, name))
             return lm_fail(error, LOAM_EUSAGE, "%s: found two tensors named \"%s\", wanted each name once", path, name);
     }
@@ -49,7 +50,8 @@ static int write_entry(struct lm_json_writer *json, const struct lm_tensor *tens
     if (code)
         return code;
     if (__builtin_add_overflow(begin, bytes, end) || *end > INT64_MAX)
-        return lm_fail(error, LOAM_EUSAGE, "%s: tensor \"%s\": the tensors together take more than 2^63 bytes; use shards", path,
+        return lm_fail(error, LOAM_EUSAGE,
+                       "%s: tensor \"%s\": the tensors together take more than 2^63 bytes; use shards", path,
                        tensor->name);
     lm_json_key(json, tensor->name);
     lm_json_begin_object(json);
@@ -118,14 +120,16 @@ int lm_header_write(const struct lm_tensor *list, size_t count, const char *cons
         return code;
     length = out->length - 8;
     if (length > LM_SAFETENSORS_LIMIT)
-        return lm_fail(error, LOAM_EUSAGE, "%s: the header would take %llu bytes, but readers take at most %d; write less metadata or "
-                       "more shards", path, (unsigned long long)length, LM_SAFETENSORS_LIMIT);
+        return lm_fail(error, LOAM_EUSAGE,
+                       "%s: the header would take %llu bytes, but readers take at most %d; write less metadata or "
+                       "more shards",
+                       path, (unsigned long long)length, LM_SAFETENSORS_LIMIT);
     memcpy(out->data, &length, 8);
     return LOAM_OK;
 }
 
-static int set_up(struct lm_tensors_writer *writer, const struct lm_tensor *list, size_t count, const char *const *metadata,
-                  struct lm_bytes *header, loam_error *error)
+static int set_up(struct lm_tensors_writer *writer, const struct lm_tensor *list, size_t count,
+                  const char *const *metadata, struct lm_bytes *header, loam_error *error)
 {
     uint64_t total, bytes;
     const char *path = writer->path;
@@ -182,7 +186,8 @@ int lm_tensors_put(struct lm_tensors_writer *writer, size_t index, uint64_t offs
         return lm_fail(error, LOAM_EUSAGE, "%s: asked to write tensor %zu of %zu", writer->path, index, writer->count);
     uint64_t size = writer->sizes[index];
     if (offset > size || length > size - offset || length > size - writer->done[index])
-        return lm_fail(error, LOAM_EUSAGE, "%s: tensor \"%s\": asked to write %zu bytes from %llu on where %llu of %llu are there",
+        return lm_fail(error, LOAM_EUSAGE,
+                       "%s: tensor \"%s\": asked to write %zu bytes from %llu on where %llu of %llu are there",
                        writer->path, writer->names[index], length, (unsigned long long)offset,
                        (unsigned long long)writer->done[index], (unsigned long long)size);
     int code = lm_file_write_at(writer->file, (int64_t)(writer->begins[index] + offset), data, length, error);

@@ -26,7 +26,8 @@ enum lm_dtype {
     LM_DTYPE_COUNT
 };
 const char *lm_dtype_name(enum lm_dtype dtype);                   /* "BF16" */
-bool lm_dtype_parse(const char *name, enum lm_dtype *dtype);      /* case sensitive; also "float32", "bfloat16", "float16" */
+/* Case sensitive; also "float32", "bfloat16" and "float16", as config.json names them. */
+bool lm_dtype_parse(const char *name, enum lm_dtype *dtype);
 int lm_dtype_bits(enum lm_dtype dtype);
 /* Bytes of `count` elements; false where that overflows or is not whole bytes. */
 bool lm_dtype_bytes(enum lm_dtype dtype, uint64_t count, uint64_t *bytes);
@@ -76,7 +77,9 @@ int lm_tensors_put(struct lm_tensors_writer *writer, size_t index, uint64_t offs
 int lm_tensors_finish(struct lm_tensors_writer *writer, loam_error *error);    /* refuses if bytes are missing */
 void lm_tensors_abandon(struct lm_tensors_writer *writer);
 /* Where `list` is over `shard_limit` bytes (0: never), model-00001-of-0000N.safetensors and an index; else
- * DIR/model.safetensors. The source callback writes tensor `index`, by lm_tensors_put on the writer and the index it is given. */
+ * DIR/model.safetensors. The source callback writes tensor `list_index` of the list by lm_tensors_put on the writer and
+ * the index it is given. A save that fails while writing leaves what was there; one killed while shards are being
+ * renamed over shards leaves a directory that does not open: save to a new one and rename that where it matters. */
 typedef int (*lm_tensor_source)(void *user, size_t list_index, struct lm_tensors_writer *writer, size_t index,
                                 loam_error *error);
 int lm_tensors_save_directory(const char *directory, const struct lm_tensor *list, size_t count, uint64_t shard_limit,

@@ -88,7 +88,8 @@ static const struct {
     {"{} x", "nothing but blanks"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},}", "a tensor's name"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}", "',' or '}'"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[8,8]}}",
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_"
+     "offsets\":[8,8]}}",
      "twice"},
     {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "repeated"},
     {"{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", "no field dtype"},
@@ -114,9 +115,11 @@ static const struct {
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", "data_offsets"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", "behind the header"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,12]}}", "behind the header"},
-    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[5,8]}}",
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_"
+     "offsets\":[5,8]}}",
      "\"b\""},
-    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[5],\"data_offsets\":[3,8]}}",
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[5],\"data_"
+     "offsets\":[3,8]}}",
      "\"b\""},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,18446744073709551615]}}", "data_offsets"},
     {"{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,8]}}", "whole bytes"},
@@ -126,7 +129,8 @@ static const struct {
     {"{\"__metadata__\":{\"a\":null}}", "metadata"},
     {"{\"__metadata__\":[]}", "metadata"},
     {"{\"__metadata__\":{\"a\":\"b\"},\"__metadata__\":{}}", "__metadata__"},
-    {"{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "twice"},
+    {"{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}",
+     "twice"},
     {"{\"a\\u0000\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "0 byte"},
     {"{\"a\\ud800\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "surrogates"},
     {"{\"a\\udc00\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "surrogates"},
@@ -165,12 +169,16 @@ static void odd_but_right(void **state)
 {
     (void)state;
     struct lm_tensors *tensors;
-    /* Fields in another order, unknown ones of every kind, escapes, entries not in the order of the data, empty tensors. */
-    assert_ok(read_header(" { \"b\\u00e9\\ud83d\\ude00\\n\" : {\"x\":[1,{\"y\":[-1.5e+3,true,false,null,\"\\\"]}\"]},[]],"
-                          "\"data_offsets\":[4,8],\"shape\":[],\"dtype\":\"I32\"},"
-                          "\"__metadata__\":{\"zeta\":\"2\",\"alpha\":\"1\"},"
-                          "\"a\":{\"dtype\":\"BF16\",\"shape\":[1,2,1],\"data_offsets\":[0,4]},"
-                          "\"\":{\"dtype\":\"F64\",\"shape\":[7,0],\"data_offsets\":[4,4]}}\n\t", 8, &tensors), &error);
+    /* Fields in another order, unknown ones of every kind, escapes, entries not in the order of the data, empty
+     * tensors. */
+    assert_ok(
+        read_header(" { \"b\\u00e9\\ud83d\\ude00\\n\" : {\"x\":[1,{\"y\":[-1.5e+3,true,false,null,\"\\\"]}\"]},[]],"
+                    "\"data_offsets\":[4,8],\"shape\":[],\"dtype\":\"I32\"},"
+                    "\"__metadata__\":{\"zeta\":\"2\",\"alpha\":\"1\"},"
+                    "\"a\":{\"dtype\":\"BF16\",\"shape\":[1,2,1],\"data_offsets\":[0,4]},"
+                    "\"\":{\"dtype\":\"F64\",\"shape\":[7,0],\"data_offsets\":[4,4]}}\n\t",
+                    8, &tensors),
+        &error);
     assert_int_equal(lm_tensors_count(tensors), 3);
     assert_string_equal(lm_tensors_at(tensors, 0)->name, "a");
     assert_string_equal(lm_tensors_at(tensors, 1)->name, "");
@@ -205,9 +213,11 @@ static void nested_and_large(void **state)
         memcpy(file, &(uint64_t){length}, 8);
         memset(file + 8, fills[i], length);
         memcpy(file + 8, starts[i], strlen(starts[i]));
-        assert_fails(lm_tensors_read(file, 8 + length, "large", &tensors, &error), &error, LOAM_EFORMAT, "large", words[i]);
+        assert_fails(lm_tensors_read(file, 8 + length, "large", &tensors, &error), &error, LOAM_EFORMAT, "large",
+                     words[i]);
     }
-    /* Ten million dimensions of 1: legal so far, then cut off. The peak may not grow by more than 16 bytes for each byte of header. */
+    /* Ten million dimensions of 1: legal so far, then cut off. The peak may not grow by more than 16 bytes for each
+     * byte of header. */
     for (size_t i = 8 + strlen(starts[1]); i + 1 < 8 + length; i += 2)
         memcpy(file + i, "1,", 2);
     int64_t before = lm_memory_peak();
@@ -218,21 +228,23 @@ static void nested_and_large(void **state)
     memcpy(over, &(uint64_t){100000001}, 8);
     assert_fails(lm_tensors_read(over, sizeof over, "large", &tensors, &error), &error, LOAM_EFORMAT, "100000001");
     memset(over, 0xff, sizeof over);
-    assert_fails(lm_tensors_read(over, sizeof over, "large", &tensors, &error), &error, LOAM_EFORMAT, "18446744073709551615");
+    assert_fails(lm_tensors_read(over, sizeof over, "large", &tensors, &error), &error, LOAM_EFORMAT,
+                 "18446744073709551615");
 }
 
 /* Every prefix of a good file is refused, and so is every file with one byte of its header lost. */
 static void cut_anywhere(void **state)
 {
     (void)state;
-    static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"},\"w\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0,8]}}";
+    static const char header[] =
+        "{\"__metadata__\":{\"format\":\"pt\"},\"w\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0,8]}}";
     char file[256];
     size_t length = make(file, header, strlen(header), "12345678", 8);
     struct lm_tensors *tensors;
     assert_ok(lm_tensors_read(file, length, "whole", &tensors, &error), &error);
     lm_tensors_close(tensors);
     for (size_t i = 0; i < length; i++) {
-        char *exact = malloc(i ? i : 1);    /* so that the address sanitizer sees a read past the end */
+        char *exact = malloc(i ? i : 1); /* so that the address sanitizer sees a read past the end */
         memcpy(exact, file, i);
         assert_fails(lm_tensors_read(exact, i, "cut", &tensors, &error), &error, LOAM_EFORMAT, "cut");
         free(exact);
@@ -247,11 +259,13 @@ static void out_of_memory(void **state)
     for (; code == LOAM_ENOMEM; failures++) {
         tensors = (void *)&error;
         lm_memory_fail_after(failures + 1);
-        code = read_header("{\"__metadata__\":{\"a\":\"b\",\"c\":\"d\"},\"w\":{\"q\":\"\",\"dtype\":\"U8\",\"shape\":[2,4],"
-                           "\"data_offsets\":[0,8]}}", 8, &tensors);
+        code = read_header(
+            "{\"__metadata__\":{\"a\":\"b\",\"c\":\"d\"},\"w\":{\"q\":\"\",\"dtype\":\"U8\",\"shape\":[2,4],"
+            "\"data_offsets\":[0,8]}}",
+            8, &tensors);
         lm_memory_fail_after(-1);
         if (code == LOAM_ENOMEM)
-            assert_ptr_equal(tensors, &error);    /* nothing is written on failure */
+            assert_ptr_equal(tensors, &error); /* nothing is written on failure */
     }
     assert_ok(code, &error);
     assert_true(failures > 5);
@@ -269,7 +283,7 @@ static void missing_and_forbidden(void **state)
     assert_ok(lm_file_replace(path, "", 0, &error), &error);
     assert_fails(lm_tensors_open(path, &tensors, &error), &error, LOAM_EFORMAT, path);
     if (geteuid() == 0)
-        return;    /* root may read everything */
+        return; /* root may read everything */
     assert_int_equal(chmod(path, 0), 0);
     assert_fails(lm_tensors_open(path, &tensors, &error), &error, LOAM_EIO, path);
 }
@@ -277,8 +291,8 @@ static void missing_and_forbidden(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reference_cases), cmocka_unit_test(hostile_headers),  cmocka_unit_test(odd_but_right),
-        cmocka_unit_test(nested_and_large), cmocka_unit_test(cut_anywhere),    cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(reference_cases),       cmocka_unit_test(hostile_headers), cmocka_unit_test(odd_but_right),
+        cmocka_unit_test(nested_and_large),      cmocka_unit_test(cut_anywhere),    cmocka_unit_test(out_of_memory),
         cmocka_unit_test(missing_and_forbidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
