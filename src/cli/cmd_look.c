@@ -1,8 +1,10 @@
 /* loam look weights, logits, step */
 #include "common.h"
+#include "look/look.h"
 #include "tensor/tensor.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static int print_tensor_list(const struct lm_tensors *tensors)
 {
@@ -69,4 +71,42 @@ int command_look_weights(const struct arguments *arguments)
     int status = arguments->values[OPT_JSON].given ? print_tensor_list(tensors) : print_tensors(tensors);
     lm_tensors_close(tensors);
     return status;
+}
+
+/* Opens the model with its weights as they stand, or in fp32 where gradients are wanted; `look` writes the file. */
+static int look_at(const struct arguments *arguments, bool step)
+{
+    const char *text = needed(arguments, OPT_IDS), *path = text ? needed(arguments, OPT_OUT) : NULL;
+    if (!path)
+        return EXIT_USAGE;
+    struct lm_ids ids = {0};
+    struct lm_device *device = NULL;
+    struct lm_model *model = NULL;
+    loam_error error;
+    const struct lm_model_options options = {.load = step, .dtype = LM_F32};
+    int code = read_ids(text, strlen(text), "--ids", &ids, &error);
+    if (code == LOAM_OK)
+        code = lm_device_open(&(struct lm_device_options){.threads = thread_count(arguments)}, &device, &error);
+    if (code == LOAM_OK)
+        code = lm_model_open(arguments->operands[0], device, &options, &model, &error);
+    double loss = 0;
+    if (code == LOAM_OK)
+        code = step ? lm_look_step(model, ids.data, (int64_t)ids.length, path, &loss, &error)
+                    : lm_look_logits(model, ids.data, (int64_t)ids.length, path, &error);
+    if (code == LOAM_OK && step)
+        note("%s: the loss is %.6f", path, loss);
+    lm_model_close(model);
+    lm_device_close(device);
+    lm_ids_free(&ids);
+    return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
+}
+
+int command_look_logits(const struct arguments *arguments)
+{
+    return look_at(arguments, false);
+}
+
+int command_look_step(const struct arguments *arguments)
+{
+    return look_at(arguments, true);
 }

@@ -14,8 +14,31 @@ const struct command command_table[] = {
     {CMD_TOKENIZER_DECODE, "tokenizer decode", "MODEL|FILE", 1, 1, "turn token ids into text",
      "Reads ids from standard input, a line a text, and writes the bytes they stand for.",
      "echo 72 101 108 | loam tokenizer decode model", command_tokenizer_decode},
+    {CMD_INIT, "init", "(--like NAME | --config FILE) -o DIR", 0, 0, "make a new model with random weights",
+     "Writes config.json and model.safetensors into DIR, and no tokenizer: that comes from tokenizer train.",
+     "loam init --like gpt2 -o base --seed 1", command_init},
+    {CMD_TRAIN, "train", "MODEL --data FILE... -o RUN", 0, 1, "train a model on text",
+     "Trains every weight with AdamW and writes into RUN: log.jsonl, run.yaml, checkpoints, and at the end the model "
+     "itself. Killed or stopped at any moment, --resume goes on from the last checkpoint and ends in the same bits.",
+     "loam train base --data book.txt -o run --steps 1000 --batch 8 --seq 256", command_train},
+    {CMD_FINETUNE, "finetune", "MODEL --data FILE... -o RUN", 0, 1, "train a model on conversations",
+     "Trains every weight on the assistant's words. The data are JSONL or JSON files with messages, ShareGPT's, Alpaca's or "
+     "openassistant-guanaco's form. The chat template is stored with the model.",
+     "loam finetune base --data chat.jsonl --template chatml --add-tokens -o assistant", command_finetune},
+    {CMD_EVAL, "eval", "MODEL --data FILE...", 1, 1, "measure the loss on text or conversations",
+     "Prints loss (nats a token), perplexity, bits per byte and the number of tokens. Files named *.jsonl or *.json hold "
+     "conversations, of which the assistant's words count; *.ids token ids; all others text.",
+     "loam eval run --data test.txt", command_eval},
     {CMD_LOOK_WEIGHTS, "look weights", "FILE|MODEL", 1, 1, "list the tensors of a model or a safetensors file",
      "One line a tensor: type, shape, bytes and name. A file that breaks the format ends the program with 1.",
      "loam look weights model", command_look_weights},
+    {CMD_LOOK_LOGITS, "look logits", "MODEL --ids \"N N ...\" -o FILE", 1, 1, "write a model's logits for a sequence of ids",
+     "Writes a safetensors file with one F32 tensor, logits [positions, vocabulary]. No token is added, and no tokenizer "
+     "is needed.",
+     "loam look logits model --ids '1 2 3' --out logits.safetensors", command_look_logits},
+    {CMD_LOOK_STEP, "look step", "MODEL --ids \"N N ...\" -o FILE", 1, 1, "write the loss and all gradients for a sequence of ids",
+     "Writes a safetensors file with loss, the mean over predicting each id from those before it, and every parameter's "
+     "gradient under the parameter's name.",
+     "loam look step model --ids '1 2 3' --out step.safetensors", command_look_step},
 };
 const size_t command_count = sizeof command_table / sizeof command_table[0];

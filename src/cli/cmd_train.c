@@ -1,0 +1,129 @@
+/* loam train, loam finetune */
+#include "common.h"
+#include "train/train.h"
+
+#include <string.h>
+
+/* "weight-decay" to "weight_decay". */
+static void key_of(const struct option *option, char key[64])
+{
+    snprintf(key, 64, "%s", option->name);
+    for (char *c = key; *c; c++)
+        if (*c == '-')
+            *c = '_';
+}
+
+static int set_option(struct lm_run_settings *settings, enum option_id id, const struct argument *value,
+                      loam_error *error)
+{
+    const struct option *option = &option_table[id];
+    char key[64];
+    key_of(option, key);
+    if (option->kind == KIND_FLAG)
+        return lm_run_settings_set(settings, key, "true", error);
+    if (option->kind != KIND_FILES)
+        return lm_run_settings_set(settings, key, value->text, error);
+    lm_run_settings_clear(settings, key);
+    int code = LOAM_OK;
+    for (size_t i = 0; code == LOAM_OK && i < value->count; i++)
+        code = lm_run_settings_set(settings, key, value->list[i], error);
+    return code;
+}
+
+/* Defaults, then the recipe, then what was typed. */
+static int collect(const struct arguments *arguments, struct lm_run_settings *settings, loam_error *error)
+{
+    const struct argument *recipe = &arguments->values[OPT_RECIPE];
+    int code = recipe->given ? lm_run_settings_read(settings, recipe->text, error) : LOAM_OK;
+    for (int id = 0; code == LOAM_OK && id < OPTION_IDS; id++)
+        if (option_table[id].setting && arguments->values[id].given)
+            code = set_option(settings, (enum option_id)id, &arguments->values[id], error);
+    if (code == LOAM_OK && arguments->operand_count > 0)
+        code = lm_run_settings_set(settings, "model", arguments->operands[0], error);
+    return code;
+}
+
+/* A resumed run takes its settings from run.yaml: whoever typed other ones is told. */
+static void note_ignored(const struct arguments *arguments, const struct lm_run_settings *typed, const char *directory)
+{
+    struct lm_run_settings kept;
+    char *path = lm_path_join(directory, "run.yaml", NULL);
+    const bool read = path && lm_run_settings_open(&kept, path, NULL) == LOAM_OK;
+    for (int id = 0; read && id < OPTION_IDS; id++) {
+        const struct option *option = &option_table[id];
+        if (!option->setting || !arguments->values[id].given || option->kind == KIND_FILES)
+            continue;
+        char key[64];
+        struct lm_bytes here = {0}, there = {0};
+        key_of(option, key);
+        if (lm_run_settings_text(typed, key, &here, NULL) == LOAM_OK &&
+            lm_run_settings_text(&kept, key, &there, NULL) == LOAM_OK && here.length && there.length &&
+            strcmp(here.data, there.data) != 0)
+            note("--%s stays %s, as %s has it: a resumed run keeps its settings", option->name, there.data, path);
+        lm_bytes_free(&here);
+        lm_bytes_free(&there);
+    }
+    if (path && read)
+        lm_run_settings_free(&kept);
+    lm_free(path);
+}
+
+static void show_evaluation(void *user, const struct lm_evaluation_report *report)
+{
+    progress_clear(user);
+    note("step %lld: evaluation loss %.4f%s", (long long)report->step, report->loss,
+         report->best ? ", the best so far" : "");
+}
+
+static void show_result(const char *directory, const struct lm_run_result *result)
+{
+    printf("%s: %lld steps, loss %.4f", directory, (long long)result->steps, result->loss);
+    if (result->best_step > 0)
+        printf(", evaluation loss %.4f, best %.4f at step %lld", result->eval_loss, result->best_loss,
+               (long long)result->best_step);
+    printf("%s\n", result->stopped_early ? ", stopped early" : "");
+}
+
+static int run_with(const struct arguments *arguments, const struct lm_run_settings *settings)
+{
+    const char *directory = arguments->values[OPT_OUT].text;
+    const bool resume = arguments->values[OPT_RESUME].given;
+    struct progress progress;
+    progress_init(&progress);
+    catch_signals();
+    const struct lm_run_hooks hooks = {
+        .observer = &progress.observer, .user = &progress, .evaluation = show_evaluation};
+    struct lm_run_result result;
+    loam_error error;
+    if (resume)
+        note_ignored(arguments, settings, directory);
+    int code = lm_run(settings, directory, resume, &hooks, &result, &error);
+    progress_clear(&progress);
+    if (code != LOAM_OK)
+        return complain_error(&error);
+    show_result(directory, &result);
+    return EXIT_DONE;
+}
+
+static int run_command(const struct arguments *arguments, enum lm_run_kind kind)
+{
+    struct lm_run_settings settings;
+    loam_error error;
+    if (!needed(arguments, OPT_OUT))
+        return EXIT_USAGE;
+    lm_run_settings_init(&settings, kind);
+    int code = collect(arguments, &settings, &error);
+    int status = code == LOAM_OK ? run_with(arguments, &settings) : complain_error(&error);
+    lm_run_settings_free(&settings);
+    return status;
+}
+
+int command_train(const struct arguments *arguments)
+{
+    return run_command(arguments, LM_RUN_TRAIN);
+}
+
+int command_finetune(const struct arguments *arguments)
+{
+    return run_command(arguments, LM_RUN_FINETUNE);
+}
