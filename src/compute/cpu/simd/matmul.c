@@ -1,34 +1,35 @@
 #include "tile.h"
 
-/* Work is cut into blocks of c. Each is one thread's from beginning to end: it packs the piece of b that it needs
- * (LM_TILE_DEPTH by at most COLUMNS) into its own scratch, which stays in the second cache, and takes a in panels of
- * LM_TILE_ROWS, which stay in the first. No sum is shared between threads. */
-enum { COLUMNS = 512, ROUNDED_ROWS = 10 * LM_TILE_ROWS };
+/* Work is cut into blocks of c. Each is one thread's from beginning to end: it packs the piece of b that it needs (at most
+ * DEPTH by COLUMNS) into its own scratch and goes through ROWS rows of c at a time, so that these stay in the second cache
+ * while k runs through the packed piece; a is taken in panels of LM_TILE_ROWS by LM_TILE_DEPTH, which stay in the first. No
+ * sum is shared between threads. */
+enum { COLUMNS = 256, ROWS = 10 * LM_TILE_ROWS, DEPTH = 8 * LM_TILE_DEPTH };
 
 struct job {
     const struct lm_matmul *op;
     int64_t row, rows, column, columns;    /* the block of c */
-    float *b;                              /* packed: panels of [depth, LM_TILE_COLUMNS] */
-    float *a;                              /* one panel */
-    float *c;                              /* [ROUNDED_ROWS, COLUMNS] where c is BF16 */
+    float *b;                              /* packed: for each LM_TILE_DEPTH, panels of [depth, LM_TILE_COLUMNS] */
+    float *a;                              /* one panel; ROWS rows where a is stored transposed */
+    float *rounded;                        /* [ROWS, COLUMNS] where c is BF16 */
 };
 
-static size_t packed_b(void)
+static size_t packed_b(const struct lm_matmul *op)
 {
-    return (size_t)LM_TILE_DEPTH * COLUMNS;
+    size_t depth = op->k < DEPTH ? lm_round_up((size_t)op->k, LM_TILE_DEPTH) : DEPTH;
+    return depth * COLUMNS;
 }
 
-static size_t packed_a(void)
+static size_t packed_a(const struct lm_matmul *op)
 {
-    return (size_t)LM_TILE_ROWS * LM_TILE_STRIDE > (size_t)LM_TILE_DEPTH * 16 ? (size_t)LM_TILE_ROWS * LM_TILE_STRIDE
-                                                                              : (size_t)LM_TILE_DEPTH * 16;
+    return op->transpose_a ? (size_t)(ROWS / LM_TILE_ROWS) * LM_TILE_DEPTH * 16 : (size_t)LM_TILE_ROWS * LM_TILE_STRIDE;
 }
 
 static size_t thread_floats(const struct lm_matmul *op)
 {
-    size_t floats = packed_b() + packed_a();
+    size_t floats = packed_b(op) + packed_a(op);
     if (op->c.dtype == LM_BF16)
-        floats += (size_t)ROUNDED_ROWS * COLUMNS;
+        floats += (size_t)ROWS * COLUMNS;
     return lm_round_up(floats, 16);
 }
 
@@ -37,12 +38,20 @@ size_t lm_simd_matmul_scratch(struct lm_device *device, const struct lm_matmul *
     return (size_t)device->threads * thread_floats(op) * sizeof(float);
 }
 
+/* Asks for a line that will be packed soon; it may lie behind the matrix, which a prefetch does not mind. */
+LM_INLINE void prefetch(const struct lm_matrix *m, int64_t row, int64_t column)
+{
+    __builtin_prefetch((const char *)m->data + (row * m->stride + column) * (m->dtype == LM_BF16 ? 2 : 4));
+}
+
 /* to[depth, LM_TILE_COLUMNS] from a stored [k,n]. Columns behind the end become 0. */
 static void pack_b_plain(const struct lm_matrix *b, int64_t from, int64_t depth, int64_t column, int64_t columns, float *to)
 {
     bool bf16 = b->dtype == LM_BF16;
     for (int64_t p = 0; p < depth; p++) {
         int64_t at = (from + p) * b->stride + column;
+        prefetch(b, from + p + 8, column);
+        prefetch(b, from + p + 8, column + 16);
         vstore(to + p * LM_TILE_COLUMNS, vload_any(b->data, bf16, at, columns));
         vf high = columns > LM_W ? vload_any(b->data, bf16, at + LM_W, columns - LM_W) : vset(0);
         vstore(to + p * LM_TILE_COLUMNS + LM_W, high);
@@ -56,6 +65,8 @@ static void pack_b_turned(const struct lm_matrix *b, int64_t from, int64_t depth
     for (int64_t half = 0; half < LM_TILE_COLUMNS; half += LM_W)
         for (int64_t p = 0; p < depth; p += LM_W) {
             vf square[LM_W];
+            for (int64_t j = 0; j < LM_W; j++)
+                prefetch(b, column + half + j, from + p + 4 * LM_W);
             LM_UNROLL for (int64_t j = 0; j < LM_W; j++)
                 square[j] = half + j < columns
                                 ? vload_any(b->data, bf16, (column + half + j) * b->stride + from + p, depth - p)
@@ -67,10 +78,9 @@ static void pack_b_turned(const struct lm_matrix *b, int64_t from, int64_t depth
         }
 }
 
-static void pack_b(const struct job *job, int64_t from, int64_t depth)
+static void pack_b(const struct job *job, int64_t from, int64_t depth, float *to)
 {
-    for (int64_t j = 0; j < job->columns; j += LM_TILE_COLUMNS) {
-        float *to = job->b + j * LM_TILE_DEPTH;
+    for (int64_t j = 0; j < job->columns; j += LM_TILE_COLUMNS, to += LM_TILE_DEPTH * LM_TILE_COLUMNS) {
         int64_t columns = job->columns - j < LM_TILE_COLUMNS ? job->columns - j : LM_TILE_COLUMNS;
         if (job->op->transpose_b)
             pack_b_turned(&job->op->b, from, depth, job->column + j, columns, to);
@@ -79,39 +89,67 @@ static void pack_b(const struct job *job, int64_t from, int64_t depth)
     }
 }
 
-/* A panel of a: its rows with LM_TILE_STRIDE between them, or the columns of a stored [k,m] with 16. */
-static void pack_a(const struct job *job, int64_t row, int64_t rows, int64_t from, int64_t depth)
+/* One panel of a: its rows with LM_TILE_STRIDE between them. */
+static void pack_a_plain(const struct lm_matrix *a, int64_t row, int64_t rows, int64_t from, int64_t depth, float *to)
 {
-    const struct lm_matrix *a = &job->op->a;
     bool bf16 = a->dtype == LM_BF16;
-    if (job->op->transpose_a) {
-        for (int64_t p = 0; p < depth; p++)
-            for (int64_t i = 0; i < rows; i += LM_W)
-                vstore_n(job->a + p * 16 + i, vload_any(a->data, bf16, (from + p) * a->stride + row + i, rows - i), rows - i);
-        return;
-    }
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t p = 0; p < depth; p += LM_W)
-            vstore_n(job->a + i * LM_TILE_STRIDE + p, vload_any(a->data, bf16, (row + i) * a->stride + from + p, depth - p),
+        for (int64_t p = 0; p < depth; p += LM_W) {
+            prefetch(a, row + i + LM_TILE_ROWS, from + p);
+            vstore_n(to + i * LM_TILE_STRIDE + p, vload_any(a->data, bf16, (row + i) * a->stride + from + p, depth - p),
                      depth - p);
+        }
+}
+
+/* All panels of up to ROWS columns of a stored [k,m] at once, 16 floats from place to place: read line by line. */
+static void pack_a_turned(const struct lm_matrix *a, int64_t row, int64_t rows, int64_t from, int64_t depth, float *to)
+{
+    bool bf16 = a->dtype == LM_BF16;
+    for (int64_t p = 0; p < depth; p++) {
+        for (int64_t i = 0; i < rows; i += 16)
+            prefetch(a, from + p + 4, row + i);
+        for (int64_t i = 0; i < rows; i += LM_TILE_ROWS)
+            for (int64_t j = 0; j < LM_TILE_ROWS; j += LM_W)
+                vstore(to + i / LM_TILE_ROWS * LM_TILE_DEPTH * 16 + p * 16 + j,
+                       vload_any(a->data, bf16, (from + p) * a->stride + row + i + j, rows - i - j));
+    }
+}
+
+/* c of `rows` rows from `row` on += or = the products over [from, from + depth), depth <= LM_TILE_DEPTH. */
+static void run_depth(const struct job *job, int64_t row, int64_t rows, int64_t from, int64_t depth, const float *b, float *c,
+                      int64_t c_stride, bool add, const float *bias)
+{
+    enum lm_tile_layout layout = job->op->transpose_a ? LM_TILE_PANEL : LM_TILE_BY_ROW;
+    if (layout == LM_TILE_PANEL)
+        pack_a_turned(&job->op->a, row, rows, from, depth, job->a);
+    for (int64_t i = 0; i < rows; i += LM_TILE_ROWS) {
+        int64_t high = rows - i < LM_TILE_ROWS ? rows - i : LM_TILE_ROWS;
+        const float *a = layout == LM_TILE_PANEL ? job->a + i / LM_TILE_ROWS * LM_TILE_DEPTH * 16 : job->a;
+        if (layout == LM_TILE_BY_ROW)
+            pack_a_plain(&job->op->a, row + i, high, from, depth, job->a);
+        for (int64_t j = 0; j < job->columns; j += LM_TILE_COLUMNS) {
+            int64_t wide = job->columns - j < LM_TILE_COLUMNS ? job->columns - j : LM_TILE_COLUMNS;
+            lm_simd_tile(layout, high, depth, a, b + j * LM_TILE_DEPTH, LM_TILE_COLUMNS, c + i * c_stride + j, c_stride,
+                         wide, add, bias ? bias + j : NULL);
+        }
+    }
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 static void run_block(const struct job *job, float *c, int64_t c_stride, bool add, const float *bias)
 {
-    const struct lm_matmul *op = job->op;
-    enum lm_tile_layout layout = op->transpose_a ? LM_TILE_PANEL : LM_TILE_BY_ROW;
-    for (int64_t from = 0; from < op->k; from += LM_TILE_DEPTH) {
-        int64_t depth = op->k - from < LM_TILE_DEPTH ? op->k - from : LM_TILE_DEPTH;
-        pack_b(job, from, depth);
-        for (int64_t i = 0; i < job->rows; i += LM_TILE_ROWS) {
-            int64_t rows = job->rows - i < LM_TILE_ROWS ? job->rows - i : LM_TILE_ROWS;
-            pack_a(job, job->row + i, rows, from, depth);
-            for (int64_t j = 0; j < job->columns; j += LM_TILE_COLUMNS) {
-                int64_t columns = job->columns - j < LM_TILE_COLUMNS ? job->columns - j : LM_TILE_COLUMNS;
-                lm_simd_tile(layout, rows, depth, job->a, job->b + j * LM_TILE_DEPTH, LM_TILE_COLUMNS,
-                             c + i * c_stride + j, c_stride, columns, add || from, bias && !from ? bias + j : NULL);
-            }
-        }
+    for (int64_t outer = 0; outer < job->op->k; outer += DEPTH) {
+        int64_t end = least(job->op->k, outer + DEPTH);
+        for (int64_t from = outer; from < end; from += LM_TILE_DEPTH)
+            pack_b(job, from, least(end - from, LM_TILE_DEPTH), job->b + (from - outer) * COLUMNS);
+        for (int64_t i = 0; i < job->rows; i += ROWS)
+            for (int64_t from = outer; from < end; from += LM_TILE_DEPTH)
+                run_depth(job, job->row + i, least(job->rows - i, ROWS), from, least(end - from, LM_TILE_DEPTH),
+                          job->b + (from - outer) * COLUMNS, c + i * c_stride, c_stride, add || from, from ? NULL : bias);
     }
 }
 
@@ -123,11 +161,11 @@ static void run_rounded(const struct job *job, const float *bias)
     if (op->add)
         for (int64_t i = 0; i < job->rows; i++)
             for (int64_t j = 0; j < job->columns; j += LM_W)
-                vstore_n(job->c + i * COLUMNS + j, vload_bf16_n(c + i * op->c.stride + j, job->columns - j), job->columns - j);
-    run_block(job, job->c, COLUMNS, op->add, bias);
+                vstore_n(job->rounded + i * COLUMNS + j, vload_bf16_n(c + i * op->c.stride + j, job->columns - j), job->columns - j);
+    run_block(job, job->rounded, COLUMNS, op->add, bias);
     for (int64_t i = 0; i < job->rows; i++)
         for (int64_t j = 0; j < job->columns; j += LM_W)
-            vstore_bf16_n(c + i * op->c.stride + j, vload_n(job->c + i * COLUMNS + j, job->columns - j), job->columns - j);
+            vstore_bf16_n(c + i * op->c.stride + j, vload_n(job->rounded + i * COLUMNS + j, job->columns - j), job->columns - j);
 }
 
 static void run_job(const struct job *job)
@@ -162,8 +200,8 @@ static void cut(const struct lm_device *device, const struct lm_matmul *op, int6
         high++;
     *columns = share(op->n, wide, LM_TILE_COLUMNS);
     *rows = share(op->m, high, LM_TILE_ROWS);
-    if (op->c.dtype == LM_BF16 && *rows > ROUNDED_ROWS)
-        *rows = ROUNDED_ROWS;
+    if (op->c.dtype == LM_BF16 && *rows > ROWS)
+        *rows = ROWS;
 }
 
 static void run_tiled(struct lm_device *device, const struct lm_matmul *op)
@@ -181,7 +219,7 @@ static void run_tiled(struct lm_device *device, const struct lm_matmul *op)
 #pragma omp for schedule(dynamic, 1)
         for (int64_t block = 0; block < blocks; block++) {
             struct job job = {.op = op, .row = block / wide * rows, .column = block % wide * columns, .b = own,
-                              .a = own + packed_b(), .c = own + packed_b() + packed_a()};
+                              .a = own + packed_b(op), .rounded = own + packed_b(op) + packed_a(op)};
             job.rows = op->m - job.row < rows ? op->m - job.row : rows;
             job.columns = op->n - job.column < columns ? op->n - job.column : columns;
             run_job(&job);

@@ -19,6 +19,11 @@ LM_INLINE void tile(const int rows, const int64_t row, const int64_t step, int64
     vf low[LM_TILE_ROWS], high[LM_TILE_ROWS];
     LM_UNROLL for (int i = 0; i < rows; i++)
         low[i] = high[i] = vset(0);
+    /* c is wanted when k has run: until then it can come from memory. */
+    LM_UNROLL for (int i = 0; i < rows; i++) {
+        __builtin_prefetch(c + i * c_stride, 1);
+        __builtin_prefetch(c + i * c_stride + 16, 1);
+    }
     for (int64_t p = 0; p < k; p++) {
         vf b_low = vload(b), b_high = vload(b + LM_W);
         LM_UNROLL for (int i = 0; i < rows; i++) {
