@@ -48,7 +48,11 @@ LM_INLINE void tile(const int rows, const int64_t row, const int64_t step, int64
     case n:                                                                                                           \
         tile(n, row, step, k, a, b, b_stride, c, c_stride, columns, add, bias);                                       \
         break;
-#if defined(LM_SIMD_AVX512)
+#if defined(LM_SANITIZED)
+#define CASES(row, step)                                                                                              \
+    default:                                                                                                          \
+        tile((int)rows, row, step, k, a, b, b_stride, c, c_stride, columns, add, bias);
+#elif defined(LM_SIMD_AVX512)
 #define CASES(row, step)                                                                                              \
     CASE(1, row, step) CASE(2, row, step) CASE(3, row, step) CASE(4, row, step) CASE(5, row, step)                    \
     CASE(6, row, step) CASE(7, row, step) CASE(8, row, step) CASE(9, row, step) CASE(10, row, step)                   \

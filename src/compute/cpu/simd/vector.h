@@ -26,7 +26,18 @@
 #define LM_W 4
 #endif
 
-#if defined(__clang__)
+/* Loops over registers are unrolled, but not in builds with a sanitizer: its checks at every access times every unrolled place
+ * take minutes to compile. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LM_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LM_SANITIZED 1
+#endif
+#endif
+#if defined(LM_SANITIZED)
+#define LM_UNROLL
+#elif defined(__clang__)
 #define LM_UNROLL _Pragma("unroll")
 #else
 #define LM_UNROLL _Pragma("GCC unroll 32")
