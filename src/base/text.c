@@ -224,9 +224,9 @@ static void format_shortest(double value, char out[32], bool single)
     const locale_t before = uselocale(c);
     const int most = single ? 9 : 17;    /* digits that always tell one number from its neighbours */
     for (int digits = single ? 6 : 15; digits <= most; digits++) {
-        snprintf(out, 32, "%.*g", digits, value);
+        const bool whole = snprintf(out, 32, "%.*g", digits, value) < 32;
         const bool same = single ? strtof_l(out, NULL, c) == (float)value : strtod_l(out, NULL, c) == value;
-        if (same)
+        if (whole && same)
             break;
     }
     uselocale(before);
