@@ -122,7 +122,7 @@ static void check_norm(bool rms, enum kind kind, int64_t rows, int64_t groups, i
 static void test_norms(void **state)
 {
     (void)state;
-    static const int64_t widths[] = {1, 2, 7, 15, 16, 17, 33, 64, 80, 131, 768};
+    static const int64_t widths[] = {1, 2, 7, 16, 33, 80, 131, 768};
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
         for (enum kind kind = NORMAL; kind < KINDS; kind++) {
             int form = (int)i + (int)kind;
@@ -262,7 +262,8 @@ static void run_cross_entropy(struct lm_device *device, const void *context, flo
 }
 
 /* A probability is off by rounding(V) of itself and the rounding of its exponent, 2^-24 of |logit - largest|, which matters
- * only while exp of it is not 0, that is below 104; a loss by that of its sum and of the two logits it is made of. */
+ * only while exp of it is not 0, that is below 104; a loss by that of the logarithm of its sum and by its own rounding, however
+ * large the logits are that it is the difference of. */
 static void check_cross_entropy(int64_t rows, int64_t vocabulary, int64_t gap, double spread, int special)
 {
     char label[100];
@@ -281,7 +282,7 @@ static void check_cross_entropy(int64_t rows, int64_t vocabulary, int64_t gap, d
             logits[i] = i % stride == targets[i / stride] ? logits[i] : -INFINITY;
     struct losses l = {rows, vocabulary, stride, targets, 0.25f, true};
     double r = test_rounding(vocabulary) + 104 * 0x1p-23, most = spread * 6;
-    double *bound = test_bound(count, r * 0.25 * 2), *loss_bound = test_bound(rows, r * 16 + 0x1p-22 * most);
+    double *bound = test_bound(count, r * 0.25 * 2), *loss_bound = test_bound(rows, r * 16 + 0x1p-23 * most);
     for (int64_t i = 0; i < count; i++)
         bound[i] = i % stride >= vocabulary ? 0 : bound[i];
     test_judge(&(struct test_operation){label, run_cross_entropy, &l, false,
@@ -318,8 +319,8 @@ static void run_bias_backward(struct lm_device *device, const void *context, flo
 static void test_bias_backward(void **state)
 {
     (void)state;
-    for (int64_t rows = 1; rows < 400; rows = rows * 3 + 2) {
-        for (int64_t width = 1; width < 200; width = width * 2 + 3) {
+    for (int64_t rows = 1; rows < 400; rows = rows * 5 + 2) {
+        for (int64_t width = 1; width < 200; width = width * 3 + 3) {
             for (enum kind kind = NORMAL; kind < KINDS; kind++) {
                 struct columns c = {rows, width, width + rows % 4, make_rows(kind, rows, width + rows % 4)};
                 double bound = test_rounding(rows + 1) * ((double)rows * largest(c.dy, rows * c.stride) + 4);

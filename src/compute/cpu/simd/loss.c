@@ -42,7 +42,7 @@ void lm_simd_cross_entropy(struct lm_device *device, int64_t rows, int64_t vocab
         }
         float greatest, wanted = x[targets[r]];
         float sum = row_sum(x, vocabulary, gradient, &greatest);
-        loss[r] = logf(sum) + greatest - wanted;
+        loss[r] = logf(sum) + (greatest - wanted);    /* in this order: large logits cancel exactly */
         if (!gradient)
             continue;
         vf factor = vset(scale / sum);

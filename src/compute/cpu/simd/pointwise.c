@@ -117,6 +117,11 @@ static void convert_chunk(enum lm_dtype from, const void *x, enum lm_dtype to, v
 
 void lm_simd_convert(struct lm_device *device, int64_t count, enum lm_dtype from, const void *x, enum lm_dtype to, void *y)
 {
+    if (!lm_convert(to, NULL, from, NULL, 0)) {
+        lm_device_fail(device, LOAM_EUNSUPPORTED, "convert: found %s to %s, wanted F32, BF16, F16 or F64",
+                       lm_dtype_name(from), lm_dtype_name(to));
+        return;
+    }
     int64_t x_bytes = lm_dtype_bits(from) / 8, y_bytes = lm_dtype_bits(to) / 8;
     FOR_CHUNKS(device, count) {
         int64_t here = count - chunk < CHUNK ? count - chunk : CHUNK;
