@@ -90,6 +90,30 @@ typedef struct loam_observer {
     int (*cancelled)(void *user);
 } loam_observer;
 
+/* How the next token is chosen. temperature 0: always the likeliest. top_k 0, top_p 1, min_p 0 and repetition_penalty 1 are off. */
+typedef struct loam_sampling {
+    double temperature;
+    int64_t top_k;
+    double top_p, min_p, repetition_penalty;
+    uint64_t seed;
+} loam_sampling;
+LOAM_API loam_sampling loam_sampling_default(void);    /* temperature 0.7, top_p 0.95, the rest off */
+
+/* A model directory, opened to be run: weights, tokenizer, chat template, and one conversation with its cache. */
+typedef struct loam_model loam_model;
+LOAM_API int loam_model_open(const char *directory, loam_model **model, loam_error *error);
+LOAM_API void loam_model_close(loam_model *model);    /* NULL is fine */
+
+/* Says `text` to the assistant and gives its answer to `show` in pieces, as it comes (whole UTF-8 characters; `user` is handed through).
+ * Both turns join the conversation; after a failure neither does. `how` may be NULL: the default. */
+LOAM_API int loam_chat(loam_model *model, const char *text, const loam_sampling *how,
+                       void (*show)(void *user, const char *text, size_t length), void *user, loam_error *error);
+/* Begins a new conversation; `system` is what the assistant is told first, NULL for nothing. */
+LOAM_API int loam_chat_clear(loam_model *model, const char *system, loam_error *error);
+/* Goes on from `text` as it stands, at most `max_tokens` tokens (0: until the context is full). */
+LOAM_API int loam_generate(loam_model *model, const char *text, int64_t max_tokens, const loam_sampling *how,
+                           void (*show)(void *user, const char *text, size_t length), void *user, loam_error *error);
+
 #ifdef __cplusplus
 }
 #endif
