@@ -1,0 +1,58 @@
+/* The whole way on the built-in material, as a program can use it: tokenizer, pretraining, fine-tuning, evaluation.
+ *
+ *     struct quickstart_options options = {.directory = "loam-quickstart", .seed = 1, .recipe = &quickstart_standard};
+ *     struct quickstart_result result;
+ *     if (quickstart_grow(&options, &result, &error) != LOAM_OK) return complain_error(&error);
+ *     ... result.right[LM_LETTERS] of result.asked[LM_LETTERS] ...
+ *     quickstart_result_free(&result);
+ *
+ * Everything lies in the directory: the model, and in steps/ what led to it (corpus.txt, conversations.jsonl, the model before and after
+ * pretraining). Stopped at any moment, the same call goes on; done once, it only asks the questions again. Nothing here prints.
+ */
+#ifndef LOAM_CLI_QUICKSTART_H
+#define LOAM_CLI_QUICKSTART_H
+
+#include "train/train.h"
+
+struct quickstart_stage {
+    int64_t steps, batch, accumulate, seq, warmup;
+    double lr, min_lr, beta2, weight_decay;
+};
+struct quickstart_recipe {
+    int32_t vocabulary;
+    int64_t width, layers, heads, kv_heads, feed_forward, context;
+    size_t corpus_bytes, conversations;
+    struct quickstart_stage pretrain, finetune;
+};
+extern const struct quickstart_recipe quickstart_standard;
+
+struct quickstart_options {
+    const char *directory;
+    uint64_t seed;
+    int threads;                        /* 0: lm_processors() */
+    const struct quickstart_recipe *recipe;
+    const loam_observer *observer;      /* progress; notes: what each stage did, a line or several */
+};
+struct quickstart_answer {
+    char *text;
+    bool right;
+};
+struct quickstart_result {
+    struct lm_questions questions;
+    struct quickstart_answer *answers;  /* as many as questions */
+    size_t asked[LM_SKILLS], right[LM_SKILLS];
+    double training_seconds;            /* both trainings, reading their data and writing their models too */
+    int64_t parameters;
+};
+int quickstart_grow(const struct quickstart_options *options, struct quickstart_result *result, loam_error *error);
+void quickstart_result_free(struct quickstart_result *result);
+
+/* One conversation with a model: what it says to the turns so far, greedily, at most `most` tokens. */
+struct quickstart_talker;
+int quickstart_talker_open(const char *directory, struct quickstart_talker **talker, loam_error *error);
+void quickstart_talker_close(struct quickstart_talker *talker);
+int64_t quickstart_talker_parameters(const struct quickstart_talker *talker);
+int quickstart_talk(struct quickstart_talker *talker, const struct lm_conversation *conversation, int64_t most,
+                    struct lm_bytes *answer, loam_error *error);
+
+#endif
