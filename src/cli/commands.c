@@ -2,6 +2,12 @@
 #include "options.h"
 
 const struct command command_table[] = {
+    {CMD_QUICKSTART, "quickstart", "[-o DIR]", 0, 0,
+     "grow a small assistant from nothing, and see what it learned",
+     "The whole way on built-in material: makes texts and conversations, learns a tokenizer, pretrains a small model, fine-tunes it, "
+     "and asks it questions about words and sums that it never saw. Everything is written to DIR (loam-quickstart); stopped, the same "
+     "command goes on; done once, it only asks the questions again.",
+     "loam quickstart --no-chat", command_quickstart},
     {CMD_TOKENIZER_TRAIN, "tokenizer train", "FILE... --vocab-size N -o DIR", 1, SIZE_MAX,
      "learn a byte-level BPE tokenizer from text files",
      "Reads the files as text and writes tokenizer.json and tokenizer_config.json into DIR, in the form that the "
