@@ -22,7 +22,7 @@ static const struct share talk_mix[] = {
     {lm_task_letters, 0.52}, {lm_task_spelling, 0.04}, {lm_task_addition, 0.22}, {lm_task_fact, 0.09}, {lm_task_talk, 0.09},
     {lm_task_story, 0.04}, {NULL, 0},
 };
-static const double share_of_rooms = 0.08;
+static const double share_of_rooms = 0.05;
 
 static struct lm_maker begin(const struct lm_material *material, uint64_t seed, uint64_t stream, struct lm_bytes *out,
                              loam_error *error)

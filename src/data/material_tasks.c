@@ -84,7 +84,8 @@ bool lm_material_held_out_sum(int a, int b)
     return pair[0] >= 10 && pair[1] <= 99 && XXH64(pair, sizeof pair, 0) % 10 == 0;
 }
 
-/* Ones first, then tens and what was carried. */
+/* "Add 47 + 38: 7 + 8 = 15, carry 1. 4 + 3 + 1 = 8. So 85." The numbers are said again first, so that their digits stand at the same
+ * distance whatever the question looked like. */
 void lm_ask_addition(struct lm_maker *m, int a, int b, struct lm_exchange *x)
 {
 #pragma GCC diagnostic push
@@ -92,7 +93,7 @@ void lm_ask_addition(struct lm_maker *m, int a, int b, struct lm_exchange *x)
     lm_ask(m, x, LM_ANY(m, sum_wordings), a, b);
 #pragma GCC diagnostic pop
     int ones = a % 10 + b % 10, carry = ones / 10;
-    lm_answer(m, x, "%d + %d = %d, carry %d. ", a % 10, b % 10, ones, carry);
+    lm_answer(m, x, "Add %d + %d: %d + %d = %d, carry %d. ", a, b, a % 10, b % 10, ones, carry);
     lm_answer(m, x, "%d + %d + %d = %d. So %d.", a / 10, b / 10, carry, a / 10 + b / 10 + carry, a + b);
 }
 

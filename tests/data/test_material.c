@@ -278,7 +278,7 @@ static void conversations_read_back_with_rooms_among_them(void **state)
         }
         rooms += room;
     }
-    assert_in_range(rooms, CONVERSATIONS / 20, CONVERSATIONS / 5);
+    assert_in_range(rooms, CONVERSATIONS / 25, CONVERSATIONS / 5);
     assert_true(passes > 500 && answers > 500);
     lm_conversations_free(&list);
 }
