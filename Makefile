@@ -18,10 +18,10 @@ quickstart: build  ## from a text file to an assistant: the main job on built-in
 	@build/loam quickstart
 
 test:              ## build and run every test, the sanitizers and the fuzz targets (short)
-	@sh tests/run.sh
+	@bash tests/run.sh
 
 test-long:         ## the heavy sweeps, and ten minutes for each fuzz target
-	@LOAM_LONG=1 sh tests/run.sh
+	@LOAM_LONG=1 bash tests/run.sh
 
 check: build       ## the tests of the release build only
 	@$(call tested,build)
@@ -32,7 +32,7 @@ debug asan ubsan tsan:  ## build with debugging, or build and test under one san
 	@test $@ = debug || $(call tested,build/$@)
 
 fuzz:              ## build the fuzz targets under address and undefined sanitizers and run each for 10 s
-	@sh tests/fuzz.sh
+	@bash tests/fuzz.sh
 
 bench: build       ## this machine's limits and how near each operation comes
 	@build/loam bench
