@@ -10,12 +10,12 @@
 #define END_OF_TEXT "<|endoftext|>"
 
 const struct quickstart_recipe quickstart_standard = {
-    .vocabulary = 512, .width = 128, .layers = 4, .heads = 4, .kv_heads = 4, .feed_forward = 352, .context = 1024,
-    .corpus_bytes = 4 << 20, .conversations = 60000,
-    .pretrain = {.steps = 800, .batch = 8, .accumulate = 1, .seq = 256, .warmup = 50, .lr = 3e-3, .min_lr = 1e-3, .beta2 = 0.98,
+    .vocabulary = 384, .width = 128, .layers = 4, .heads = 4, .kv_heads = 4, .feed_forward = 352, .context = 1024,
+    .corpus_bytes = 3 << 20, .conversations = 64000,
+    .pretrain = {.steps = 400, .batch = 4, .accumulate = 1, .seq = 256, .warmup = 50, .lr = 3e-3, .min_lr = 2e-3, .beta2 = 0.98,
                  .weight_decay = 0.05},
-    .finetune = {.steps = 1600, .batch = 2, .accumulate = 1, .seq = 1024, .warmup = 50, .lr = 3e-3, .min_lr = 3e-5, .beta2 = 0.98,
-                 .weight_decay = 0.05},
+    .finetune = {.steps = 3800, .batch = 1, .accumulate = 1, .seq = 1024, .warmup = 100, .lr = 3e-3, .min_lr = 3e-5,
+                 .beta2 = 0.98, .weight_decay = 0.05},
 };
 
 struct growing {

@@ -57,6 +57,8 @@ void lm_answer(struct lm_maker *m, struct lm_exchange *x, const char *format, ..
 static const char *const onsets[] = {
     "", "", "", "", "b", "bl", "br", "c", "ch", "cl", "cr", "d", "dr", "f", "fl", "fr", "g", "gl", "gr", "h", "j", "k", "l", "m",
     "n", "p", "pl", "pr", "qu", "r", "s", "sc", "sh", "sl", "sm", "sn", "sp", "st", "str", "t", "th", "tr", "v", "w", "wh", "y", "z",
+    /* rare letters again: each must be counted often enough to be learned */
+    "qu", "z", "z", "j", "v", "k", "x", "y", "squ", "w",
 };
 static const char *const nuclei[] = {
     "a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "ee", "ie", "oa", "oo", "ou", "y",
@@ -64,6 +66,7 @@ static const char *const nuclei[] = {
 static const char *const codas[] = {
     "", "", "", "", "", "", "", "", "b", "ck", "d", "ft", "g", "l", "ll", "m", "mp", "n", "nd", "ng", "nt", "p", "pp", "r", "rd",
     "rn", "rr", "s", "ss", "st", "t", "tt", "x",
+    "zz", "z", "x", "k", "v", "que", "w", "f", "ff",
 };
 
 static const char *any(struct lm_random *random, const char *const *list, size_t count)

@@ -23,7 +23,7 @@ static const char *const letter_wordings[] = {
 
 static const char *const sum_wordings[] = {
     "What is %d + %d?", "What is %d plus %d?", "Add %d and %d.", "%d + %d = ?", "How much is %d + %d?", "Calculate %d + %d.",
-    "What is the sum of %d and %d?", "I have %d apples and get %d more. How many do I have now?", "what is %d + %d",
+    "What is the sum of %d and %d?", "How many are %d and %d together?", "what is %d + %d",
 };
 
 static const char *const spell_wordings[] = {
