@@ -57,28 +57,24 @@ static void print_table(const struct quickstart_result *result)
     printf("\n%lld parameters, trained in %.0f seconds.\n", (long long)result->parameters, result->training_seconds);
 }
 
-/* The same model and the same templates as in a chat; each exchange is a conversation of its own. */
+/* Each exchange is a conversation of its own. */
 static int print_exchanges(const char *directory)
 {
     static const char *const prompts[] = {"Hello!", "How many r's are in strawberry?", "What is 47 + 38?",
                                           "What is the capital of France?", "Tell me a story about a fox.", "Who are you?"};
-    struct quickstart_talker *talker;
+    struct lm_runner *runner;
     loam_error error;
-    if (quickstart_talker_open(directory, &talker, &error) != LOAM_OK)
+    if (quickstart_open(directory, &runner, &error) != LOAM_OK)
         return complain_error(&error);
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < sizeof prompts / sizeof *prompts; i++) {
-        struct lm_conversation conversation = {0};
         struct lm_bytes answer = {0};
-        code = lm_conversation_add(&conversation, LM_USER, prompts[i], strlen(prompts[i]), &error);
-        if (code == LOAM_OK)
-            code = quickstart_talk(talker, &conversation, 200, &answer, &error);
+        code = quickstart_ask(runner, prompts[i], &answer, &error);
         if (code == LOAM_OK)
             printf("\n> %s\n%s\n", prompts[i], answer.data ? answer.data : "");
         lm_bytes_free(&answer);
-        lm_conversation_free(&conversation);
     }
-    quickstart_talker_close(talker);
+    lm_runner_close(runner);
     return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
 }
 

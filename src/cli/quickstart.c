@@ -127,8 +127,11 @@ static int make_material(struct growing *g)
         code = lm_file_replace(g->conversations, talk.data, talk.length, g->error);
     if (!code)
         code = lm_file_replace(g->corpus, text.data, text.length, g->error);
-    if (!code)
-        tell(g, "material       %.1f MB of text, %zu conversations", (double)text.length / 1e6, g->recipe->conversations);
+    if (!code) {
+        char size[32];
+        lm_format_size((int64_t)text.length, size);
+        tell(g, "material       %s of text, %zu conversations", size, g->recipe->conversations);
+    }
     lm_bytes_free(&text);
     lm_bytes_free(&talk);
     return code;
@@ -266,29 +269,56 @@ static int grow(struct growing *g)
 
 /* --- Questions --- */
 
-static int ask_one(struct quickstart_talker *talker, const struct lm_question *question, struct quickstart_answer *answer,
+int quickstart_open(const char *directory, struct lm_runner **runner, loam_error *error)
+{
+    return lm_runner_open(directory, &(struct lm_runner_options){.threads = 1}, runner, error);
+}
+
+int quickstart_ask(struct lm_runner *runner, const char *prompt, struct lm_bytes *answer, loam_error *error)
+{
+    struct lm_conversation conversation = {0};
+    struct lm_generation_options options = lm_generation_default();
+    struct lm_generation reply = {0};
+    options.sampling.temperature = 0;
+    options.max_tokens = 200;
+    int code = lm_conversation_add(&conversation, LM_USER, prompt, strlen(prompt), error);
+    if (!code)
+        code = lm_runner_reply(runner, &conversation, &options, &reply, error);
+    if (!code)
+        code = lm_bytes_append(answer, reply.text.data ? reply.text.data : "", reply.text.length, error);
+    lm_generation_free(&reply);
+    lm_conversation_free(&conversation);
+    return code;
+}
+
+static int ask_one(struct lm_runner *runner, const struct lm_question *question, struct quickstart_answer *answer,
                    loam_error *error)
 {
-    enum { MOST_TOKENS = 160 };
-    struct lm_conversation conversation = {0};
     struct lm_bytes text = {0};
-    int code = lm_conversation_add(&conversation, LM_USER, question->prompt, strlen(question->prompt), error);
-    if (!code)
-        code = quickstart_talk(talker, &conversation, MOST_TOKENS, &text, error);
+    int code = quickstart_ask(runner, question->prompt, &text, error);
     if (!code) {
         answer->right = lm_question_right(question, text.data ? text.data : "", text.length);
         answer->text = lm_copy_string(text.data ? text.data : "", text.length, error);
         code = answer->text ? LOAM_OK : LOAM_ENOMEM;
     }
     lm_bytes_free(&text);
-    lm_conversation_free(&conversation);
     return code;
+}
+
+static int64_t count_parameters(struct lm_model *model)
+{
+    size_t count;
+    const struct lm_parameter *parameters = lm_model_parameters(model, &count);
+    int64_t all = 0;
+    for (size_t i = 0; i < count; i++)
+        all += parameters[i].count;
+    return all;
 }
 
 static int ask_all(const struct growing *g, struct quickstart_result *result)
 {
     const loam_observer *observer = g->options->observer;
-    struct quickstart_talker *talker;
+    struct lm_runner *runner;
     struct lm_questions *questions = &result->questions;
     int code = lm_material_questions(g->material, g->options->seed, questions, g->error);
     if (code)
@@ -296,13 +326,13 @@ static int ask_all(const struct growing *g, struct quickstart_result *result)
     result->answers = lm_alloc(questions->count, sizeof *result->answers, g->error);
     if (!result->answers)
         return LOAM_ENOMEM;
-    code = quickstart_talker_open(g->options->directory, &talker, g->error);
+    code = quickstart_open(g->options->directory, &runner, g->error);
     if (code)
         return code;
-    result->parameters = quickstart_talker_parameters(talker);
+    result->parameters = count_parameters(lm_runner_model(runner));
     for (size_t i = 0; !code && i < questions->count; i++) {
         enum lm_skill skill = questions->items[i].skill;
-        code = ask_one(talker, &questions->items[i], &result->answers[i], g->error);
+        code = ask_one(runner, &questions->items[i], &result->answers[i], g->error);
         result->asked[skill]++;
         result->right[skill] += result->answers[i].right;
         if (observer && observer->progress)
@@ -311,7 +341,7 @@ static int ask_all(const struct growing *g, struct quickstart_result *result)
             code = lm_fail(g->error, LOAM_ECANCELLED, "the questions were stopped on request; the model in %s is whole",
                            g->options->directory);
     }
-    quickstart_talker_close(talker);
+    lm_runner_close(runner);
     return code;
 }
 

@@ -12,6 +12,7 @@
 #ifndef LOAM_CLI_QUICKSTART_H
 #define LOAM_CLI_QUICKSTART_H
 
+#include "infer/infer.h"
 #include "train/train.h"
 
 struct quickstart_stage {
@@ -47,12 +48,9 @@ struct quickstart_result {
 int quickstart_grow(const struct quickstart_options *options, struct quickstart_result *result, loam_error *error);
 void quickstart_result_free(struct quickstart_result *result);
 
-/* One conversation with a model: what it says to the turns so far, greedily, at most `most` tokens. */
-struct quickstart_talker;
-int quickstart_talker_open(const char *directory, struct quickstart_talker **talker, loam_error *error);
-void quickstart_talker_close(struct quickstart_talker *talker);
-int64_t quickstart_talker_parameters(const struct quickstart_talker *talker);
-int quickstart_talk(struct quickstart_talker *talker, const struct lm_conversation *conversation, int64_t most,
-                    struct lm_bytes *answer, loam_error *error);
+/* Opens the model for questions of one turn, and asks one: greedily, at most 200 tokens, appended to `answer`. On one thread: for a
+ * model this small two spend longer waiting for each other. */
+int quickstart_open(const char *directory, struct lm_runner **runner, loam_error *error);
+int quickstart_ask(struct lm_runner *runner, const char *prompt, struct lm_bytes *answer, loam_error *error);
 
 #endif

@@ -144,21 +144,36 @@ static void add_number(struct lm_maker *m, struct lm_questions *questions, enum 
         add_question(m, questions, skill, x->ask.data, digits);
 }
 
+struct asked {
+    const char *word;
+    char letter;
+};
+
+static bool was_asked(const struct asked *asked, size_t count, const char *word, char letter)
+{
+    for (size_t i = 0; i < count; i++)
+        if (asked[i].word == word && asked[i].letter == letter)
+            return true;
+    return false;
+}
+
 /* Of twenty questions three have the answer 0, six 1, six 2, four 3 and one 4; two of five ask about made-up words. */
 static void letter_questions(struct lm_maker *m, struct lm_exchange *x, struct lm_questions *questions)
 {
     static const int wanted[] = {2, 1, 0, 3, 1, 2, 2, 1, 3, 0, 1, 2, 1, 2, 3, 1, 2, 0, 3, 4};
     const struct lm_material *material = m->material;
+    struct asked asked[LETTER_QUESTIONS] = {{lm_words_held_out[0], 'r'}};
     add_question(m, questions, LM_LETTERS, "How many r's are in strawberry?", "3");
     for (size_t i = 1; i < LETTER_QUESTIONS && !m->code; i++) {
         const char *word = "";
         char letter = 0;
         int times = wanted[i % (sizeof wanted / sizeof *wanted)];
-        while (!letter) {
+        for (int tries = 0; !letter || (tries < 2000 && was_asked(asked, i, word, letter)); tries++) {
             size_t real = material->held_out_count;
             word = lm_material_held_out(material, i % 5 < 2 ? real + lm_pick(m, material->made_up_count) : lm_pick(m, real));
             letter = lm_letter_with(m, word, times);
         }
+        asked[i] = (struct asked){word, letter};
         clear(x);
         lm_ask_letters(m, word, letter, x);
         add_number(m, questions, LM_LETTERS, x, times);
