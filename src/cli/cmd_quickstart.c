@@ -1,6 +1,7 @@
 /* loam quickstart */
 #include "common.h"
 #include "quickstart.h"
+#include "sampling.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -83,6 +84,14 @@ static int finish(const struct arguments *arguments, const struct quickstart_res
     if (arguments->values[OPT_JSON].given)
         return print_result_json(result, directory);
     print_table(result);
+    if (!arguments->values[OPT_NO_CHAT].given && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
+        struct chat_settings settings = {.directory = directory, .threads = 1, .options = generation_options(arguments)};
+        settings.options.sampling.temperature = 0;
+        settings.options.show = show_text;
+        printf("\nTry: How many r's are in strawberry?\n");
+        fflush(stdout);
+        return chat_with(&settings);
+    }
     int status = print_exchanges(directory);
     printf("\nThe model is in %s. Talk to it: loam chat %s\n", directory, directory);
     return status;

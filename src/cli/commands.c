@@ -35,6 +35,13 @@ const struct command command_table[] = {
      "Prints loss (nats a token), perplexity, bits per byte and the number of tokens. Files named *.jsonl or *.json hold "
      "conversations, of which the assistant's words count; *.ids token ids; all others text.",
      "loam eval run --data test.txt", command_eval},
+    {CMD_GENERATE, "generate", "MODEL (--prompt TEXT | --ids \"N N ...\")", 1, 1, "let a model go on from a text",
+     "Prints what the model writes after the text, as it comes. A model without a tokenizer goes on from ids and prints ids.",
+     "loam generate run --prompt 'Once upon a time' --max-tokens 50", command_generate},
+    {CMD_CHAT, "chat", "MODEL", 1, 1, "talk to a model",
+     "A line is a turn. Ctrl-C ends a reply, Ctrl-D or /quit the chat. Where standard input is no terminal, each of its lines is a "
+     "turn.",
+     "loam chat loam-quickstart --temperature 0", command_chat},
     {CMD_LOOK_WEIGHTS, "look weights", "FILE|MODEL", 1, 1, "list the tensors of a model or a safetensors file",
      "One line a tensor: type, shape, bytes and name. A file that breaks the format ends the program with 1.",
      "loam look weights model", command_look_weights},
