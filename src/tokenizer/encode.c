@@ -111,7 +111,17 @@ int lm_tokenizer_decode(const struct lm_tokenizer *tokenizer, const int32_t *ids
     return code;
 }
 
-/* Gives out what is held up to the last whole character, U+FFFD for each byte that can no longer become one. */
+/* How many bytes of what is no character one U+FFFD stands for: the longest beginning of a character, else one byte
+ * (the practice that the Unicode Standard recommends in 3.9, and that Hugging Face's decoders have). */
+static size_t broken(const char *text, size_t length)
+{
+    size_t most = length < 3 ? length : 3;
+    while (most > 1 && lm_utf8_unfinished(text, most) != most)
+        most--;
+    return most;
+}
+
+/* Gives out what is held up to the last whole character, U+FFFD for what can no longer become one. */
 static int give_out(struct lm_bytes *held, bool last, struct lm_bytes *out, loam_error *error)
 {
     size_t at = 0, wait = last ? 0 : lm_utf8_unfinished(held->data, held->length);
@@ -122,7 +132,7 @@ static int give_out(struct lm_bytes *held, bool last, struct lm_bytes *out, loam
         at += good;
         if (code == LOAM_OK && at < held->length - wait) {
             code = lm_bytes_append(out, "\xEF\xBF\xBD", 3, error);
-            at++;
+            at += broken(held->data + at, held->length - wait - at);
         }
     }
     if (code == LOAM_OK) {
