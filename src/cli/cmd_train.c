@@ -1,8 +1,11 @@
 /* loam train, loam finetune */
 #include "common.h"
+#include "infer/infer.h"
 #include "train/train.h"
 
 #include <string.h>
+
+enum { SAMPLE_TOKENS = 64 };
 
 /* "weight-decay" to "weight_decay". */
 static void key_of(const struct option *option, char key[64])
@@ -75,6 +78,58 @@ static void show_evaluation(void *user, const struct lm_evaluation_report *repor
          report->best ? ", the best so far" : "");
 }
 
+/* What the model writes after the prompt, or answers to it where it learns conversations. The cache is as long as this sample, and is
+ * given back before the next step. The same seed each time: what differs between samples is what was learned. */
+static int make_sample(struct lm_model *model, const struct lm_tokenizer *tokenizer, const struct lm_template *chat_template,
+                       const char *prompt, struct lm_generation *made, loam_error *error)
+{
+    struct lm_conversation conversation = {0};
+    struct lm_rendered rendered = {0};
+    struct lm_runner *runner = NULL;
+    struct lm_generation_options options = lm_generation_default();
+    options.max_tokens = SAMPLE_TOKENS;
+    options.cancelled = stop_asked;
+    int code = LOAM_OK;
+    if (chat_template) {
+        code = lm_conversation_add(&conversation, LM_USER, prompt, strlen(prompt), error);
+        if (code == LOAM_OK)
+            code = lm_template_render(chat_template, tokenizer, &conversation, true, &rendered, error);
+    } else {
+        code = lm_tokenizer_encode(tokenizer, prompt, strlen(prompt), LM_ENCODE_ADD_SPECIAL, &rendered.ids, NULL, error);
+    }
+    const int64_t wanted = (int64_t)rendered.ids.length + SAMPLE_TOKENS;
+    if (code == LOAM_OK)
+        code = lm_runner_attach(model, tokenizer, chat_template, wanted, &runner, error);
+    if (code == LOAM_OK && lm_runner_context(runner) < wanted)
+        options.max_tokens = 0;    /* as much as the model's context has room for */
+    if (code == LOAM_OK)
+        code = lm_runner_generate(runner, rendered.ids.data, rendered.ids.length, &options, made, error);
+    lm_runner_close(runner);
+    lm_rendered_free(&rendered);
+    lm_conversation_free(&conversation);
+    return code;
+}
+
+static void show_sample(void *user, struct lm_model *model, const struct lm_tokenizer *tokenizer,
+                        const struct lm_template *chat_template, const char *prompt, int64_t step)
+{
+    struct lm_generation made = {0};
+    loam_error error;
+    const int code = make_sample(model, tokenizer, chat_template, prompt, &made, &error);
+    progress_clear(user);
+    if (code != LOAM_OK) {
+        note("step %lld: no sample: %s", (long long)step, error.message);
+        return;
+    }
+    note("step %lld: a sample after '%s':", (long long)step, prompt);
+    for (const char *line = made.text.data ? made.text.data : ""; *line;) {
+        const size_t length = strcspn(line, "\n");
+        note("    %.*s", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+    lm_generation_free(&made);
+}
+
 static void show_result(const char *directory, const struct lm_run_result *result)
 {
     printf("%s: %lld steps, loss %.4f", directory, (long long)result->steps, result->loss);
@@ -92,7 +147,7 @@ static int run_with(const struct arguments *arguments, const struct lm_run_setti
     progress_init(&progress);
     catch_signals();
     const struct lm_run_hooks hooks = {
-        .observer = &progress.observer, .user = &progress, .evaluation = show_evaluation};
+        .observer = &progress.observer, .user = &progress, .evaluation = show_evaluation, .sample = show_sample};
     struct lm_run_result result;
     loam_error error;
     if (resume)

@@ -1,12 +1,6 @@
 #include "sampling.h"
 #include "terminal.h"
 
-static int is_stopped(void *user)
-{
-    (void)user;
-    return stop_wanted();
-}
-
 void show_text(void *user, const char *text, size_t length)
 {
     (void)user;
@@ -19,7 +13,7 @@ struct lm_generation_options generation_options(const struct arguments *argument
     const struct argument *values = arguments->values;
     struct lm_generation_options options = lm_generation_default();
     loam_sampling *sampling = &options.sampling;
-    options.cancelled = is_stopped;
+    options.cancelled = stop_asked;
     options.max_tokens = values[OPT_MAX_TOKENS].given ? values[OPT_MAX_TOKENS].whole : 0;
     options.stops = values[OPT_STOP].list;
     options.stop_count = values[OPT_STOP].count;

@@ -29,6 +29,12 @@ bool stop_wanted(void)
     return stop_signal != 0;
 }
 
+int stop_asked(void *user)
+{
+    (void)user;
+    return stop_wanted();
+}
+
 void forget_stop(void)
 {
     stop_signal = 0;
@@ -117,16 +123,10 @@ static void show_note(void *user, const char *line)
     note("%s", line);
 }
 
-static int is_cancelled(void *user)
-{
-    (void)user;
-    return stop_wanted();
-}
-
 void progress_init(struct progress *progress)
 {
     *progress = (struct progress){
-        .observer = {.user = progress, .progress = draw, .note = show_note, .cancelled = is_cancelled}};
+        .observer = {.user = progress, .progress = draw, .note = show_note, .cancelled = stop_asked}};
 }
 
 void progress_clear(struct progress *progress)

@@ -31,6 +31,7 @@ void progress_clear(struct progress *progress);
 /* SIGINT and SIGTERM no longer end the program but set a flag. */
 void catch_signals(void);
 bool stop_wanted(void);
+int stop_asked(void *user);    /* the same, as observers and generation options want it */
 void forget_stop(void);
 
 /* Ends the output: what could not be written (a full disk, a closed pipe) makes EXIT_FAILED of EXIT_DONE. */

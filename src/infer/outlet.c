@@ -62,7 +62,9 @@ static void release(struct lm_outlet *outlet)
 
 int lm_outlet_push(struct lm_outlet *outlet, int32_t id, loam_error *error)
 {
-    if (!outlet->tokenizer)
+    size_t length;
+    /* Embedding tables are often padded beyond the vocabulary; such an id stands for no text, as `transformers` has it too. */
+    if (!outlet->tokenizer || !lm_tokenizer_token(outlet->tokenizer, id, &length))
         return LOAM_OK;
     const int code = lm_stream_push(outlet->tokenizer, &outlet->stream, id, true, outlet->text, error);
     if (code != LOAM_OK)

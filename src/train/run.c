@@ -187,6 +187,8 @@ static void report_start(const struct lm_run *run)
     lm_run_note(run, "%zu parameters, %lld steps of %lld x %lld x %lld tokens, %s of memory, %s",
                 run->memory.parameters, (long long)run->settings.steps, (long long)run->settings.accumulate,
                 (long long)run->settings.batch, (long long)run->settings.seq, total, lm_device_name(run->device));
+    if (run->settings.sample_prompt && !run->tokenizer)
+        lm_run_note(run, "no samples of text: the data are token ids, and no tokenizer is read");
     if (run->resumed)
         lm_run_note(run, "going on from %s", run->resumed);
 }

@@ -442,6 +442,8 @@ int lm_run_settings_check(const struct lm_run_settings *settings, loam_error *er
                        settings->min_lr, settings->lr);
     if (settings->patience > 0 && settings->eval_data.count == 0)
         return lm_fail(error, LOAM_EUSAGE, "setting 'patience' needs evaluations; give --eval-data FILE");
+    if (settings->sample_prompt && settings->eval_data.count == 0)
+        return lm_fail(error, LOAM_EUSAGE, "setting 'sample_prompt': samples come with evaluations; give --eval-data FILE");
     if (settings->command == LM_RUN_TRAIN &&
         (settings->template_name || settings->train_on_all || settings->add_tokens))
         return lm_fail(error, LOAM_EUSAGE, "setting '%s' is for conversations; use it with loam finetune",

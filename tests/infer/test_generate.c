@@ -148,6 +148,26 @@ static void stop_texts(void **state)
     chain_close(&chain);
 }
 
+/* Ids of padding rows are generated like others, and stand for no text. */
+static void ids_without_token(void **state)
+{
+    (void)state;
+    struct chain chain;
+    struct reader reader;
+    chain_open("a\x7f" "bc", false, 64, &chain);
+    struct lm_runner *runner = attach(&chain, 0);
+    const struct lm_generation_options options = greedy(&reader);
+    struct lm_generation got = {0};
+    const int32_t prompt = chain_id(&chain, 'a');
+    assert_ok(lm_runner_generate(runner, &prompt, 1, &options, &got, &error), &error);
+    assert_text(&got, &reader, "bc", LM_STOP_END);
+    assert_int_equal(got.ids.length, 3);
+    assert_int_equal(got.ids.data[0], 259);
+    lm_generation_free(&got);
+    lm_runner_close(runner);
+    chain_close(&chain);
+}
+
 static void limits(void **state)
 {
     (void)state;
@@ -182,8 +202,8 @@ static void limits(void **state)
     options.sampling.top_p = 7;
     assert_fails(lm_runner_generate(runner, ids, 3, &options, &got, &error), &error, LOAM_EUSAGE, "top-p");
     options.sampling.top_p = 1;
-    ids[1] = 258;
-    assert_fails(lm_runner_generate(runner, ids, 3, &options, &got, &error), &error, LOAM_EUSAGE, "258");
+    ids[1] = 260;
+    assert_fails(lm_runner_generate(runner, ids, 3, &options, &got, &error), &error, LOAM_EUSAGE, "260");
     assert_null(got.text.data);
     /* After each refusal the runner is as good as before. */
     ids[1] = chain_id(&chain, 'b');
@@ -411,6 +431,7 @@ int main(void)
         cmocka_unit_test(limits),           cmocka_unit_test(cancelling),       cmocka_unit_test(ignoring_the_end),
         cmocka_unit_test(allocations),      cmocka_unit_test(out_of_memory),    cmocka_unit_test(replies),
         cmocka_unit_test(without_template), cmocka_unit_test(public_face),
+        cmocka_unit_test(ids_without_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,8 @@ static loam_error error;
 
 int32_t chain_id(const struct chain *chain, char byte)
 {
+    if (byte == CHAIN_NO_TOKEN)
+        return 259;
     struct lm_ids ids = {0};
     assert_ok(lm_tokenizer_encode(chain->tokenizer, &byte, 1, 0, &ids, NULL, &error), &error);
     assert_int_equal(ids.length, 1);
@@ -60,7 +62,7 @@ void chain_open(const char *text, bool ring, int64_t context, struct chain *chai
     chain->end = lm_tokenizer_find(chain->tokenizer, specials[1], strlen(specials[1]));
     assert_true(chain->end >= 0);
     assert_int_equal(lm_tokenizer_size(chain->tokenizer), 258);
-    const struct lm_config config = {.family = LM_LLAMA, .vocabulary = 258, .width = 264, .layers = 1, .heads = 4,
+    const struct lm_config config = {.family = LM_LLAMA, .vocabulary = 260, .width = 264, .layers = 1, .heads = 4,
                                      .kv_heads = 2, .head_size = 66, .feed_forward = 16, .context = context,
                                      .norm_eps = 1e-5, .rope_theta = 10000, .initializer_range = 0.02,
                                      .bos = -1, .eos = -1, .pad = -1};

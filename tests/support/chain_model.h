@@ -8,6 +8,7 @@
 #include "support/support.h"
 #include "tokenizer/tokenizer.h"
 
+enum { CHAIN_NO_TOKEN = 0x7f };        /* in a text: an id (259) behind the tokenizer's last, a row of padding in the table */
 struct chain {
     struct lm_device *device;
     struct lm_model *model;
