@@ -70,8 +70,8 @@ static int check_entry(const struct lm_header *header, const struct lm_entry *en
                           header->path, name, (unsigned long long)entry->begin, (unsigned long long)entry->end,
                           (unsigned long long)begin);
     uint64_t count, bytes;
-    int code = lm_tensor_measure(header->path, name, entry->dtype, entry->rank, header->dims + entry->dims, &count,
-                                 &bytes, error);
+    const int64_t *shape = entry->rank ? header->dims + entry->dims : NULL;    /* a file of scalars has no dims */
+    int code = lm_tensor_measure(header->path, name, entry->dtype, entry->rank, shape, &count, &bytes, error);
     if (code)
         return code;
     if (entry->end - entry->begin != bytes)
