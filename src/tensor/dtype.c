@@ -1,5 +1,5 @@
 /* Element types and the conversions between the floating ones. */
-#include "tensor/tensor.h"
+#include "tensor/blocks.h"
 
 #include <string.h>
 
@@ -7,18 +7,22 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are read in pla
 
 struct dtype {
     const char *name;
-    int bits;
+    int bits;               /* an element; 0 for blocks */
+    int elements, bytes;    /* a block */
 };
 
-static const struct dtype dtypes[LM_DTYPE_COUNT] = {
-#define DTYPE_ROW(name, bits) [LM_##name] = {#name, bits},
+static const struct dtype dtypes[LM_DTYPE_END] = {
+#define DTYPE_ROW(name, bits) [LM_##name] = {#name, bits, bits % 8 == 0, bits % 8 == 0 ? bits / 8 : 0},
     LM_DTYPE_LIST(DTYPE_ROW)
 #undef DTYPE_ROW
+#define BLOCK_ROW(name, elements, bytes) [LM_##name] = {#name, 0, elements, bytes},
+    LM_BLOCK_LIST(BLOCK_ROW)
+#undef BLOCK_ROW
 };
 
 const char *lm_dtype_name(enum lm_dtype dtype)
 {
-    return (unsigned)dtype < LM_DTYPE_COUNT ? dtypes[dtype].name : "unknown";
+    return (unsigned)dtype < LM_DTYPE_END && dtypes[dtype].name ? dtypes[dtype].name : "unknown";
 }
 
 bool lm_dtype_parse(const char *name, enum lm_dtype *dtype)
@@ -27,8 +31,8 @@ bool lm_dtype_parse(const char *name, enum lm_dtype *dtype)
         const char *name;
         enum lm_dtype dtype;
     } others[] = {{"float32", LM_F32}, {"bfloat16", LM_BF16}, {"float16", LM_F16}};
-    for (int i = 0; i < LM_DTYPE_COUNT; i++)
-        if (!strcmp(name, dtypes[i].name)) {
+    for (int i = 0; i < LM_DTYPE_END; i++)
+        if (dtypes[i].name && !strcmp(name, dtypes[i].name)) {
             *dtype = (enum lm_dtype)i;
             return true;
         }
@@ -42,12 +46,31 @@ bool lm_dtype_parse(const char *name, enum lm_dtype *dtype)
 
 int lm_dtype_bits(enum lm_dtype dtype)
 {
-    return (unsigned)dtype < LM_DTYPE_COUNT ? dtypes[dtype].bits : 0;
+    return (unsigned)dtype < LM_DTYPE_END ? dtypes[dtype].bits : 0;
+}
+
+int lm_dtype_block_elements(enum lm_dtype dtype)
+{
+    return (unsigned)dtype < LM_DTYPE_END ? dtypes[dtype].elements : 0;
+}
+
+int lm_dtype_block_bytes(enum lm_dtype dtype)
+{
+    return (unsigned)dtype < LM_DTYPE_END ? dtypes[dtype].bytes : 0;
+}
+
+bool lm_dtype_is_block(enum lm_dtype dtype)
+{
+    return dtype > LM_DTYPE_COUNT && dtype < LM_DTYPE_END;
 }
 
 bool lm_dtype_bytes(enum lm_dtype dtype, uint64_t count, uint64_t *bytes)
 {
     uint64_t bits;
+    if (lm_dtype_is_block(dtype)) {
+        const uint64_t elements = (uint64_t)dtypes[dtype].elements;
+        return count % elements == 0 && !__builtin_mul_overflow(count / elements, (uint64_t)dtypes[dtype].bytes, bytes);
+    }
     if (__builtin_mul_overflow(count, (uint64_t)lm_dtype_bits(dtype), &bits) || bits % 8 != 0)
         return false;
     *bytes = bits / 8;
@@ -184,6 +207,8 @@ static inline __attribute__((always_inline)) void convert_all(enum lm_dtype to, 
 
 bool lm_convert(enum lm_dtype to, void *out, enum lm_dtype from, const void *in, size_t count)
 {
+    if (lm_dtype_is_block(to) || lm_dtype_is_block(from))
+        return lm_convert_blocks(to, out, from, in, count);
     if (!is_float(to) || !is_float(from))
         return false;
     if (count == 0)

@@ -46,6 +46,9 @@ static int write_entry(struct lm_json_writer *json, const struct lm_tensor *tens
                        loam_error *error)
 {
     uint64_t count, bytes, begin = *end;
+    if (lm_dtype_is_block(tensor->dtype))
+        return lm_fail(error, LOAM_EUSAGE, "%s: tensor \"%s\": found type %s, which only GGUF files hold; convert it first",
+                       path, tensor->name, lm_dtype_name(tensor->dtype));
     int code = lm_tensor_measure(path, tensor->name, tensor->dtype, tensor->rank, tensor->shape, &count, &bytes, error);
     if (code)
         return code;

@@ -1,4 +1,4 @@
-/* The face of tensor/: element types, and named tensors in safetensors files.
+/* The face of tensor/: element types, and named tensors in safetensors files (GGUF files: gguf.h).
  *
  *     struct lm_tensors *file;                                // one file, or a directory with shards
  *     if (lm_tensors_open("model", &file, error)) return error->code;
@@ -19,17 +19,42 @@
     X(U64, 64) X(I64, 64) X(F64, 64) X(C64, 64) X(F32, 32) X(U32, 32) X(I32, 32) X(BF16, 16) X(F16, 16)      \
     X(U16, 16) X(I16, 16) X(F8_E5M2FNUZ, 8) X(F8_E4M3FNUZ, 8) X(F8_E8M0, 8) X(F8_E4M3, 8) X(F8_E5M2, 8)      \
     X(I8, 8) X(U8, 8) X(F6_E3M2, 6) X(F6_E2M3, 6) X(F4, 4) X(BOOL, 8)
+/* GGUF's block types: name, elements a block, bytes a block. A block's bytes, little-endian, in this order (d, m: fp16):
+ *
+ *     Q8_0   d; 32 signed q                          x = d q
+ *     Q4_0   d; 16 bytes, low half q of element i, high half of i + 16; x = d (q - 8)
+ *     Q4_1   d, m; as Q4_0                           x = d q + m
+ *     Q5_0   d; 4 bytes with bit 4 of each q; 16 bytes as Q4_0; x = d (q - 16)
+ *     Q5_1   d, m; as Q5_0                           x = d q + m
+ *     Q4_K   d, m; 12 bytes: 8 six-bit scales s and minima t; 128 bytes, 32 for each 64 elements (low halves first);
+ *                                                    x = (d s) q - (m t), s and t for each 32 elements
+ *     Q5_K   d, m; 12 bytes; 32 bytes with bit 4 of q: bit k of byte i belongs to element 32 k + i; 128 bytes; as Q4_K
+ *     Q6_K   128 bytes low halves; 64 bytes upper two bits; 16 signed scales s; d; x = (d s) (q - 32), s for each 16
+ *
+ * Only GGUF files hold them. */
+#define LM_BLOCK_LIST(X)                                                                                     \
+    X(Q8_0, 32, 34) X(Q4_0, 32, 18) X(Q4_1, 32, 20) X(Q5_0, 32, 22) X(Q5_1, 32, 24) X(Q4_K, 256, 144)        \
+    X(Q5_K, 256, 176) X(Q6_K, 256, 210)
 enum lm_dtype {
 #define LM_DTYPE_ENUM(name, bits) LM_##name,
     LM_DTYPE_LIST(LM_DTYPE_ENUM)
 #undef LM_DTYPE_ENUM
-    LM_DTYPE_COUNT
+    LM_DTYPE_COUNT,    /* of safetensors' types */
+#define LM_BLOCK_ENUM(name, elements, bytes) LM_##name,
+    LM_BLOCK_LIST(LM_BLOCK_ENUM)
+#undef LM_BLOCK_ENUM
+    LM_DTYPE_END
 };
 const char *lm_dtype_name(enum lm_dtype dtype);                   /* "BF16" */
 /* Case sensitive; also "float32", "bfloat16" and "float16", as config.json names them. */
 bool lm_dtype_parse(const char *name, enum lm_dtype *dtype);
-int lm_dtype_bits(enum lm_dtype dtype);
-/* Bytes of `count` elements; false where that overflows or is not whole bytes. */
+int lm_dtype_bits(enum lm_dtype dtype);             /* 0 for block types */
+/* Elements and bytes of the smallest piece that stands alone: a block; 1 and the element's bytes for types of whole
+ * bytes; 0 and 0 for the rest. */
+int lm_dtype_block_elements(enum lm_dtype dtype);
+int lm_dtype_block_bytes(enum lm_dtype dtype);
+bool lm_dtype_is_block(enum lm_dtype dtype);
+/* Bytes of `count` elements; false where that overflows or is not whole bytes (blocks). */
 bool lm_dtype_bytes(enum lm_dtype dtype, uint64_t count, uint64_t *bytes);
 
 /* Single numbers: bf16 and fp16 as their bits. Rounding is to nearest, ties to even; NaN stays NaN. */
@@ -37,7 +62,9 @@ float lm_bf16_to_f32(uint16_t bits);
 uint16_t lm_f32_to_bf16(float value);
 float lm_f16_to_f32(uint16_t bits);
 uint16_t lm_f32_to_f16(float value);
-/* `count` elements between F32, BF16, F16 and F64; false for other types. May not overlap unless equal types. */
+/* `count` elements between F32, BF16, F16 and F64, from any block type to F32, BF16 and F16, and from those to Q8_0 and Q4_0
+ * (rounded as llama.cpp and the gguf package do); false for other types and for less than whole blocks. May not overlap
+ * unless equal types. */
 bool lm_convert(enum lm_dtype to, void *out, enum lm_dtype from, const void *in, size_t count);
 
 struct lm_tensor {
