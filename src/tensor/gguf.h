@@ -18,7 +18,8 @@
  * that are left, keys and names unique, offsets aligned, tensors inside the file and apart from each other. Versions 2 and 3
  * differ only in what byte orders they allow; files of big-endian machines are refused.
  *
- * Files are mapped and read-only: any number of threads may read one. A writer: one thread.
+ * Alignments are powers of two from 8 on, so that every element type may be read where it lies. Files are mapped and
+ * read-only: any number of threads may read one. A writer: one thread.
  */
 #ifndef LOAM_GGUF_H
 #define LOAM_GGUF_H

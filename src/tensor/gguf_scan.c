@@ -122,8 +122,8 @@ static int take_text(struct cursor *cursor, const char **text, size_t *length)
 /* The key of a pair or the name of a tensor, copied. */
 static int take_name(struct cursor *cursor, char **name)
 {
-    const char *text;
-    size_t length;
+    const char *text = NULL;
+    size_t length = 0;
     const size_t place = cursor->place;
     int code = take_text(cursor, &text, &length);
     if (code)
@@ -359,10 +359,10 @@ static int find_alignment(const struct lm_gguf *file, uint64_t *alignment, loam_
         const struct lm_gguf_value *value = &file->pairs[i].value;
         if (strcmp(file->pairs[i].key, "general.alignment") != 0)
             continue;
-        if (value->type != LM_GGUF_U32 || value->integer < 1 || (value->integer & (value->integer - 1)) != 0)
+        if (value->type != LM_GGUF_U32 || value->integer < 8 || (value->integer & (value->integer - 1)) != 0)
             return lm_fail(error, LOAM_EFORMAT,
-                           "%s: general.alignment: found %s %" PRId64 ", wanted a u32 that is a power of two; the file is "
-                           "damaged",
+                           "%s: general.alignment: found %s %" PRId64 ", wanted a u32 that is a power of two from 8 on; "
+                           "the file is damaged",
                            file->path, lm_gguf_type_name(value->type), value->integer);
         *alignment = (uint64_t)value->integer;
     }
