@@ -160,6 +160,7 @@ int command_eval(const struct arguments *arguments)
     int status = code == LOAM_OK ? show(&e, &found) : complain_error(&error);
     lm_samples_close(e.samples);
     lm_tokenizer_free(e.tokenizer);
+    lm_template_free(e.chat_template);
     lm_model_close(e.model);
     lm_device_close(e.device);
     return status;

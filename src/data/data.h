@@ -64,9 +64,10 @@ struct lm_rendered {            /* starts as {0}; may be rendered into again */
     struct lm_bytes trained;    /* one byte (0 or 1) an id */
 };
 /* By name: "llama2", "llama3", "chatml", "plain"; NULL: the one stored with the model in DIRECTORY (chat_template.jinja, or
- * chat_template in tokenizer_config.json), recognised by its source. None there: LOAM_ENOTFOUND; not one of ours:
- * LOAM_EUNSUPPORTED. Templates are constants: nothing to free. */
+ * chat_template in tokenizer_config.json) or in the GGUF file of that path: one of ours where its source is ours, else what jinja.h
+ * evaluates. None there: LOAM_ENOTFOUND. Free with lm_template_free. */
 int lm_template_find(const char *name, const char *directory, const struct lm_template **chosen, loam_error *error);
+void lm_template_free(const struct lm_template *chosen);   /* NULL and those that have names may be given too */
 const struct lm_template *lm_template_at(size_t index);    /* all of them, then NULL */
 const struct lm_template *lm_template_recognise(const char *jinja, size_t length);   /* NULL: none of ours */
 const char *lm_template_name(const struct lm_template *chosen);
@@ -77,8 +78,13 @@ int lm_template_store(const struct lm_template *chosen, const char *directory, l
 int lm_template_fit(const struct lm_template *chosen, struct lm_tokenizer *tokenizer, bool add, size_t *added, loam_error *error);
 /* The id that ends an assistant's turn, or -1 where the tokenizer lacks it. */
 int32_t lm_template_end_of_turn(const struct lm_template *chosen, const struct lm_tokenizer *tokenizer);
-/* `prompt`: end with what makes the assistant begin. Special tokens written inside messages are text. What was in `rendered` is
- * replaced. */
+/* `prompt`: end with what makes the assistant begin; else it is for training. Special tokens written inside messages are text. What
+ * was in `rendered` is replaced.
+ *
+ * Of a template that came with a model, the places of the messages in its text are found by rendering a second time with marks around
+ * every content. Where that gives another text (the template rewrites what is said), LOAM_EUNSUPPORTED for training, and for a prompt
+ * only if a message has a special token written in it. Trained on: what {% generation %} blocks give, where there are any; else the
+ * assistant's words and the special token behind them (an answer of nothing but blanks is not). Two bos at the begin: LOAM_EFORMAT. */
 int lm_template_render(const struct lm_template *chosen, const struct lm_tokenizer *tokenizer,
                        const struct lm_conversation *conversation, bool prompt, struct lm_rendered *rendered, loam_error *error);
 void lm_rendered_free(struct lm_rendered *rendered);

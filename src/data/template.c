@@ -3,28 +3,13 @@
  *
  * Formats: llama2: Touvron et al., 2023, and Meta's llama repository; llama3: Meta's Llama 3 model card; chatml: OpenAI's
  * description, as Qwen has it without its default system prompt; plain: for models whose vocabulary has no chat tokens. */
-#include "data.h"
+#include "data/template.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /* Stands in a description for the tokenizer's own end-of-sequence token. */
 #define END_OF_SEQUENCE "\x04"
-
-enum { MOST_TOKENS = 4 };
-
-struct lm_template {
-    const char *name, *jinja;
-    const char *tokens[MOST_TOKENS];    /* that must be single ids; those in the texts below are encoded as such */
-    const char *begin;                  /* of the conversation */
-    struct {
-        const char *before, *after;     /* what is written around a turn's content */
-    } turn[3];                          /* by role */
-    const char *lead;                   /* between the assistant's `before`, where a prompt ends, and its words; trained on */
-    const char *trail, *end;            /* behind the assistant's words: blank and end of turn, both trained on */
-    bool trims;                         /* content without blanks at its ends */
-    bool folds_system;                  /* the system prompt stands in the first user turn, and turns alternate */
-};
 
 static const struct lm_template templates[] = {
     {
@@ -123,7 +108,7 @@ static int32_t token_id(const struct lm_tokenizer *tokenizer, const char *token)
 
 int32_t lm_template_end_of_turn(const struct lm_template *chosen, const struct lm_tokenizer *tokenizer)
 {
-    return token_id(tokenizer, chosen->end);
+    return chosen->program ? lm_template_run_end(chosen, tokenizer) : token_id(tokenizer, chosen->end);
 }
 
 static const char *token_text(const char *token)
@@ -133,7 +118,7 @@ static const char *token_text(const char *token)
 
 static int add_missing(const struct lm_template *chosen, struct lm_tokenizer *tokenizer, size_t *added, loam_error *error)
 {
-    for (size_t i = 0; i < MOST_TOKENS && chosen->tokens[i]; i++) {
+    for (size_t i = 0; i < LM_TEMPLATE_TOKENS && chosen->tokens[i]; i++) {
         const char *token = chosen->tokens[i], *text = token_text(token);
         if (token_id(tokenizer, token) >= 0)
             continue;
@@ -153,7 +138,7 @@ int lm_template_fit(const struct lm_template *chosen, struct lm_tokenizer *token
 {
     size_t count = 0;
     char missing[256] = "";
-    for (size_t i = 0, used = 0; i < MOST_TOKENS && chosen->tokens[i]; i++) {
+    for (size_t i = 0, used = 0; i < LM_TEMPLATE_TOKENS && chosen->tokens[i]; i++) {
         if (token_id(tokenizer, chosen->tokens[i]) >= 0)
             continue;
         const char *text = stands_for_end(chosen->tokens[i]) ? "an end-of-sequence token" : chosen->tokens[i];
@@ -169,18 +154,9 @@ int lm_template_fit(const struct lm_template *chosen, struct lm_tokenizer *token
     return code;
 }
 
-struct rendering {
-    const struct lm_template *chosen;
-    const struct lm_tokenizer *tokenizer;
-    struct lm_rendered *out;
-    size_t run;        /* where the text begins that has no ids yet */
-    bool trained;      /* whether that text is trained on */
-    loam_error *error;
-};
-
 /* Encodes the run as one text. Runs end at special tokens and where an assistant's words begin or end: a prompt ends there too,
  * so that what a model learns to write begins at a token of its own. */
-static int close_run(struct rendering *r)
+int lm_rendering_close(struct lm_rendering *r)
 {
     struct lm_rendered *out = r->out;
     size_t length = out->text.length - r->run;
@@ -200,44 +176,48 @@ static int close_run(struct rendering *r)
     return LOAM_OK;
 }
 
-static int emit_text(struct rendering *r, const char *text, size_t length, bool trained)
+int lm_rendering_text(struct lm_rendering *r, const char *text, size_t length, bool trained)
 {
-    int code = trained != r->trained ? close_run(r) : LOAM_OK;
+    int code = trained != r->trained ? lm_rendering_close(r) : LOAM_OK;
     r->trained = trained;
     return code ? code : lm_bytes_append(&r->out->text, text, length, r->error);
 }
 
-static int emit_token(struct rendering *r, const char *token, bool trained)
+int lm_rendering_id(struct lm_rendering *r, int32_t id, const char *text, size_t length, bool trained)
 {
-    int code = close_run(r);
-    int32_t id = token_id(r->tokenizer, token);
-    if (!code && id < 0)
-        code = lm_fail(r->error, LOAM_EMISMATCH, "the template %s needs the token %s, which the vocabulary lacks; add it with "
-                       "--add-tokens, or choose another template with --template", r->chosen->name, token_text(token));
-    if (code)
-        return code;
-    size_t length = strlen(token);
-    const char *text = stands_for_end(token) ? lm_tokenizer_token(r->tokenizer, id, &length) : token;
-    code = lm_bytes_append(&r->out->text, text, length, r->error);
+    int code = lm_rendering_close(r);
+    if (!code)
+        code = lm_bytes_append(&r->out->text, text, length, r->error);
     r->run = r->out->text.length;
     if (!code)
         code = lm_ids_push(&r->out->ids, id, r->error);
     return code ? code : lm_bytes_append(&r->out->trained, trained ? "\1" : "\0", 1, r->error);
 }
 
+static int emit_token(struct lm_rendering *r, const char *token, bool trained)
+{
+    int32_t id = token_id(r->tokenizer, token);
+    if (id < 0)
+        return lm_fail(r->error, LOAM_EMISMATCH, "the template %s needs the token %s, which the vocabulary lacks; add it with "
+                       "--add-tokens, or choose another template with --template", r->chosen->name, token_text(token));
+    size_t length = strlen(token);
+    const char *text = stands_for_end(token) ? lm_tokenizer_token(r->tokenizer, id, &length) : token;
+    return lm_rendering_id(r, id, text, length, trained);
+}
+
 /* The template's own words: its special tokens are tokens here, and only here. */
-static int emit_own(struct rendering *r, const char *text, bool trained)
+static int emit_own(struct lm_rendering *r, const char *text, bool trained)
 {
     int code = LOAM_OK;
     while (!code && *text) {
         const char *token = NULL, *place = text + strlen(text);
-        for (size_t i = 0; i < MOST_TOKENS && r->chosen->tokens[i]; i++) {
+        for (size_t i = 0; i < LM_TEMPLATE_TOKENS && r->chosen->tokens[i]; i++) {
             const char *found = strstr(text, r->chosen->tokens[i]);
             if (found && found < place)
                 place = found, token = r->chosen->tokens[i];
         }
         if (place > text)
-            code = emit_text(r, text, (size_t)(place - text), trained);
+            code = lm_rendering_text(r, text, (size_t)(place - text), trained);
         if (!code && token)
             code = emit_token(r, token, trained);
         text = place + (token ? strlen(token) : 0);
@@ -268,16 +248,16 @@ static void trim(const char **text, size_t *length)
     }
 }
 
-static int emit_content(struct rendering *r, const struct lm_message *message, bool trained)
+static int emit_content(struct lm_rendering *r, const struct lm_message *message, bool trained)
 {
     const char *text = message->content;
     size_t length = message->length;
     if (r->chosen->trims)
         trim(&text, &length);
-    return emit_text(r, text, length, trained);
+    return lm_rendering_text(r, text, length, trained);
 }
 
-static int emit_around(struct rendering *r, const struct lm_message *message)
+static int emit_around(struct lm_rendering *r, const struct lm_message *message)
 {
     int code = emit_own(r, r->chosen->turn[message->role].before, false);
     if (!code)
@@ -285,7 +265,7 @@ static int emit_around(struct rendering *r, const struct lm_message *message)
     return code ? code : emit_own(r, r->chosen->turn[message->role].after, false);
 }
 
-static int emit_answer(struct rendering *r, const struct lm_message *message)
+static int emit_answer(struct lm_rendering *r, const struct lm_message *message)
 {
     const struct lm_template *chosen = r->chosen;
     int code = emit_own(r, chosen->turn[LM_ASSISTANT].before, false);
@@ -301,7 +281,7 @@ static int emit_answer(struct rendering *r, const struct lm_message *message)
 }
 
 /* llama2's first user turn: the system prompt stands between the turn's opening and the user's words. */
-static int emit_with_system(struct rendering *r, const struct lm_message *system, const struct lm_message *user)
+static int emit_with_system(struct lm_rendering *r, const struct lm_message *system, const struct lm_message *user)
 {
     int code = emit_own(r, r->chosen->turn[LM_USER].before, false);
     if (!code)
@@ -329,7 +309,7 @@ static int check_order(const struct lm_template *chosen, const struct lm_convers
     return LOAM_OK;
 }
 
-static int render_turns(struct rendering *r, const struct lm_conversation *conversation)
+static int render_turns(struct lm_rendering *r, const struct lm_conversation *conversation)
 {
     int code = emit_own(r, r->chosen->begin, false);
     for (size_t i = 0; !code && i < conversation->count; i++) {
@@ -347,14 +327,16 @@ static int render_turns(struct rendering *r, const struct lm_conversation *conve
 int lm_template_render(const struct lm_template *chosen, const struct lm_tokenizer *tokenizer,
                        const struct lm_conversation *conversation, bool prompt, struct lm_rendered *rendered, loam_error *error)
 {
-    struct rendering r = {chosen, tokenizer, rendered, 0, false, error};
+    struct lm_rendering r = {chosen, tokenizer, rendered, 0, false, error};
     rendered->text.length = rendered->ids.length = rendered->trained.length = 0;
     int code = chosen->folds_system ? check_order(chosen, conversation, error) : LOAM_OK;
+    if (chosen->program)
+        return lm_template_run(&r, conversation, prompt);
     if (!code)
         code = render_turns(&r, conversation);
     if (!code && prompt)
         code = emit_own(&r, chosen->turn[LM_ASSISTANT].before, false);
-    return code ? code : close_run(&r);
+    return code ? code : lm_rendering_close(&r);
 }
 
 void lm_rendered_free(struct lm_rendered *rendered)

@@ -1,6 +1,7 @@
 /* Where a model keeps its template: chat_template.jinja, or the key chat_template of tokenizer_config.json (a text, or a list of
  * named ones). */
-#include "data.h"
+#include "data/template.h"
+#include "tensor/tensor.h"
 
 #include <string.h>
 
@@ -15,12 +16,12 @@ static const struct lm_template *by_name(const char *name)
     return NULL;
 }
 
+/* One of ours by its source, else the source itself. */
 static int recognise(const char *path, const char *jinja, size_t length, const struct lm_template **chosen, loam_error *error)
 {
     const struct lm_template *found = lm_template_recognise(jinja, length);
     if (!found)
-        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: found a chat template that loam did not write and cannot evaluate; "
-                       "name the format the model knows with --template: " NAMES, path);
+        return lm_template_parse(jinja, length, path, chosen, error);
     *chosen = found;
     return LOAM_OK;
 }
@@ -63,8 +64,25 @@ static int from_jinja(const char *path, const struct lm_template **chosen, loam_
     return code;
 }
 
+static int from_gguf(const char *path, const struct lm_template **chosen, loam_error *error)
+{
+    struct lm_gguf *file;
+    const char *jinja;
+    int code = lm_gguf_open(path, &file, error);
+    if (code)
+        return code;
+    if (!lm_gguf_find(file, "tokenizer.chat_template"))
+        code = lm_fail(error, LOAM_ENOTFOUND, "%s: found no tokenizer.chat_template; name one with --template: " NAMES, path);
+    else if (!(code = lm_gguf_text(file, "tokenizer.chat_template", &jinja, error)))
+        code = recognise(path, jinja, strlen(jinja), chosen, error);
+    lm_gguf_close(file);
+    return code;
+}
+
 static int from_directory(const char *directory, const struct lm_template **chosen, loam_error *error)
 {
+    if (lm_gguf_is(directory))
+        return from_gguf(directory, chosen, error);
     char *jinja = lm_path_join(directory, "chat_template.jinja", error);
     char *config = jinja ? lm_path_join(directory, "tokenizer_config.json", error) : NULL;
     int code = LOAM_ENOMEM;

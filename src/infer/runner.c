@@ -59,12 +59,14 @@ static void set_context(struct lm_runner *runner, int64_t asked)
 /* A named template must be there and fit; a stored one that is missing or unknown only matters when a chat is wanted. */
 static int choose_template(struct lm_runner *runner, const char *name, const char *directory, loam_error *error)
 {
-    const struct lm_template *chosen;
+    const struct lm_template *chosen = NULL;
     int code = lm_template_find(name, directory, &chosen, &runner->why_no_template);
     if (code == LOAM_OK)
         code = lm_template_fit(chosen, runner->owned_tokenizer, false, NULL, &runner->why_no_template);
     if (code == LOAM_OK)
         runner->chat_template = chosen;
+    else
+        lm_template_free(chosen);
     if (code == LOAM_OK || !name)
         return LOAM_OK;
     if (error)
@@ -149,6 +151,7 @@ void lm_runner_close(struct lm_runner *runner)
     if (runner->device) {
         lm_model_close(runner->model);
         lm_tokenizer_free(runner->owned_tokenizer);
+        lm_template_free(runner->chat_template);
         lm_device_close(runner->device);
     }
     lm_free(runner);

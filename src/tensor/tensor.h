@@ -1,4 +1,4 @@
-/* The face of tensor/: element types, and named tensors in safetensors files (GGUF files: gguf.h).
+/* The face of tensor/: element types, and named tensors in safetensors files (gguf.h, included below: GGUF files).
  *
  *     struct lm_tensors *file;                                // one file, or a directory with shards
  *     if (lm_tensors_open("model", &file, error)) return error->code;
@@ -111,5 +111,7 @@ typedef int (*lm_tensor_source)(void *user, size_t list_index, struct lm_tensors
                                 loam_error *error);
 int lm_tensors_save_directory(const char *directory, const struct lm_tensor *list, size_t count, uint64_t shard_limit,
                               lm_tensor_source source, void *user, loam_error *error);
+
+#include "gguf.h"    /* GGUF files: the same for models that are one file */
 
 #endif

@@ -406,6 +406,7 @@ void lm_run_close(struct lm_run *run)
     lm_samples_close(run->eval_samples);
     lm_model_close(run->model);
     lm_tokenizer_free(run->tokenizer);
+    lm_template_free(run->chat_template);
     lm_device_close(run->device);
     lm_lock_release(run->lock);
     lm_run_settings_free(&run->settings);

@@ -285,11 +285,8 @@ static void other_stored_templates_are_errors_that_help(void **state)
         {NULL, NULL, LOAM_ENOTFOUND},
         {"{}", NULL, LOAM_ENOTFOUND},
         {"{\"chat_template\": null}", NULL, LOAM_ENOTFOUND},
-        {"{\"chat_template\": \"{{ messages }}\"}", NULL, LOAM_EUNSUPPORTED},
         {"{\"chat_template\": 5}", NULL, LOAM_EFORMAT},
         {"{\"chat_template\": [{\"name\": \"tools\", \"template\": \"x\"}]}", NULL, LOAM_EFORMAT},
-        {"{\"chat_template\": [{\"name\": \"default\", \"template\": \"x\"}]}", NULL, LOAM_EUNSUPPORTED},
-        {"{}", "{{ messages }}", LOAM_EUNSUPPORTED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *folder = test_folder();
@@ -304,6 +301,9 @@ static void other_stored_templates_are_errors_that_help(void **state)
     }
     loam_error error;
     const struct lm_template *found = NULL;
+    const char *folder = test_folder();
+    write_file(test_path(folder, "chat_template.jinja"), "x\n{% if %}");
+    assert_fails(lm_template_find(NULL, folder, &found, &error), &error, LOAM_EFORMAT, "chat_template.jinja:2:7: ", "expression");
     assert_fails(lm_template_find("vicuna", NULL, &found, &error), &error, LOAM_EUSAGE, "'vicuna'", "llama3");
     assert_fails(lm_template_find(NULL, NULL, &found, &error), &error, LOAM_EUSAGE, "--template");
 }
