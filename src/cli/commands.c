@@ -23,6 +23,10 @@ const struct command command_table[] = {
     {CMD_INIT, "init", "(--like NAME | --config FILE) -o DIR", 0, 0, "make a new model with random weights",
      "Writes config.json and model.safetensors into DIR, and no tokenizer: that comes from tokenizer train.",
      "loam init --like gpt2 -o base --seed 1", command_init},
+    {CMD_CONVERT, "convert", "MODEL -o DIR|FILE.gguf", 1, 1, "write a model as GGUF, or as safetensors",
+     "Reads a model directory or a GGUF file and writes the other: FILE.gguf, which llama.cpp opens, with tokenizer and chat template in it, "
+     "or a directory, which transformers opens. Quantizes to q8_0 and q4_0; such files become floating numbers again on the way back.",
+     "loam convert model -o model.gguf --type q8_0", command_convert},
     {CMD_TRAIN, "train", "MODEL --data FILE... -o RUN", 0, 1, "train a model on text",
      "Trains every weight with AdamW and writes into RUN: log.jsonl, run.yaml, checkpoints, and at the end the model "
      "itself. Killed or stopped at any moment, --resume goes on from the last checkpoint and ends in the same bits.",

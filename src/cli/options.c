@@ -15,7 +15,7 @@ static const uint64_t everywhere = ~0ull;
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
     [OPT_OUT] = {"out", 'o', KIND_TEXT, .placeholder = "PATH",
-                 .commands = RUNS | ON(INIT) | ON(TOKENIZER_TRAIN) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(QUICKSTART),
+                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(QUICKSTART),
                  .help = "where to write: a directory, for look a file"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
                   .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) |
@@ -33,6 +33,9 @@ const struct option option_table[OPTION_IDS] = {
                   .help = "the shape of a known model, e.g. gpt2, llama-3.2-1b or qwen2.5-0.5b"},
     [OPT_CONFIG] = {"config", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(INIT),
                     .help = "the shape that a config.json describes"},
+
+    [OPT_TYPE] = {"type", 0, KIND_CHOICE, .placeholder = "TYPE", .choices = "f32|f16|bf16|q8_0|q4_0", .commands = ON(CONVERT),
+                  .help = "element type of what is written (default: bf16); q8_0 and q4_0 for GGUF"},
 
     [OPT_VOCAB_SIZE] = {"vocab-size", 0, KIND_INT, .placeholder = "N", .least = 256, .most = 1 << 24,
                         .commands = ON(TOKENIZER_TRAIN), .help = "tokens in all: bytes, merges and special tokens"},

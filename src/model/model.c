@@ -1,5 +1,5 @@
 /* A model's life: opening, drawing, loading, closing. */
-#include "network.h"
+#include "gguf_files.h"
 
 #include <math.h>
 #include <string.h>
@@ -62,11 +62,11 @@ static int make(const struct lm_config *config, struct lm_device *device, const 
 static int open_files(struct lm_model *model, const char *directory, const struct lm_model_options *options,
                       loam_error *error)
 {
-    int code = lm_tensors_open(directory, &model->tensors, error);
+    int code = model->gguf ? LOAM_OK : lm_tensors_open(directory, &model->tensors, error);
     if (!code)
-        code = lm_weights_check(model, directory, error);
+        code = model->gguf ? lm_gguf_weights_check(model, error) : lm_weights_check(model, directory, error);
     if (!code && !model->loaded)
-        code = lm_weights_map(model, error);
+        code = model->gguf ? lm_gguf_weights_map(model, error) : lm_weights_map(model, error);
     if (!code && !model->loaded)
         code = lm_model_bind(model, error);
     if (code || options->later)
@@ -78,6 +78,21 @@ static int open_files(struct lm_model *model, const char *directory, const struc
     return LOAM_OK;
 }
 
+/* Of a directory, or of a GGUF file, which is left open. */
+static int read_config(const char *directory, struct lm_config *config, struct lm_gguf **gguf, loam_error *error)
+{
+    if (lm_gguf_is(directory)) {
+        int code = lm_gguf_open(directory, gguf, error);
+        return code ? code : lm_gguf_config(*gguf, config, error);
+    }
+    char *path = lm_path_join(directory, "config.json", error);
+    if (!path)
+        return LOAM_ENOMEM;
+    int code = lm_config_read(path, config, error);
+    lm_free(path);
+    return code;
+}
+
 int lm_model_open(const char *directory, struct lm_device *device, const struct lm_model_options *options,
                   struct lm_model **result, loam_error *error)
 {
@@ -85,15 +100,16 @@ int lm_model_open(const char *directory, struct lm_device *device, const struct 
     struct lm_model *model = NULL;
     if (options->later && !options->load)
         return lm_fail(error, LOAM_EUSAGE, "a model opened for later must be one to load");
-    char *path = lm_path_join(directory, "config.json", error);
-    if (!path)
-        return LOAM_ENOMEM;
-    int code = lm_config_read(path, &config, error);
-    lm_free(path);
+    struct lm_gguf *gguf = NULL;
+    int code = read_config(directory, &config, &gguf, error);
     if (!code)
         code = make(&config, device, options, &model, error);
-    if (!code)
-        code = open_files(model, directory, options, error);
+    if (code) {
+        lm_gguf_close(gguf);
+        return code;
+    }
+    model->gguf = gguf;
+    code = open_files(model, directory, options, error);
     if (code) {
         lm_model_close(model);
         return code;
@@ -150,7 +166,9 @@ int lm_model_load(struct lm_model *model, void *block, loam_error *error)
     if (code)
         return code;
     lm_tensors_close(model->tensors);
+    lm_gguf_close(model->gguf);
     model->tensors = NULL;
+    model->gguf = NULL;
     lm_model_refresh_biases(model);
     model->complete = true;
     return LOAM_OK;
@@ -222,6 +240,7 @@ void lm_model_close(struct lm_model *model)
     lm_free(model->copies);
     if (model->tensors)
         lm_tensors_close(model->tensors);
+    lm_gguf_close(model->gguf);
     if (model->block_bytes)
         lm_block_unmap(model->block, model->block_bytes);
     lm_free(model->parameters);

@@ -105,6 +105,14 @@ size_t lm_model_weight_bytes(const struct lm_config *config, enum lm_dtype dtype
  * "model." prefix or its absence is fine. The device must outlive the model. */
 int lm_model_open(const char *directory, struct lm_device *device, const struct lm_model_options *options,
                   struct lm_model **model, loam_error *error);
+/* The configuration that a GGUF file's metadata and tensors give. lm_model_open takes such a file too: F32 and BF16 tensors are used where
+ * they lie in the mapped file, all others, and Llama's q and k, whose rows stand in another order there, become copies. */
+int lm_gguf_config(const struct lm_gguf *file, struct lm_config *config, loam_error *error);
+/* One GGUF file, which llama.cpp opens: F32, F16, BF16, Q8_0 or Q4_0 (its table and head Q8_0); vectors stay F32. `more` (may be NULL)
+ * adds pairs: those of the tokenizer. */
+typedef int lm_gguf_more(void *user, struct lm_gguf_writer *writer, loam_error *error);
+int lm_model_save_gguf(const struct lm_model *model, const char *path, enum lm_dtype dtype, lm_gguf_more *more, void *user,
+                       loam_error *error);
 /* Random weights in one block (options->load is taken as set): normal with initializer_range (GPT-2's residual
  * projections by 1/sqrt(2L) less), norms 1, biases 0. The same seed gives the same weights on any number of threads. */
 int lm_model_create(const struct lm_config *config, uint64_t seed, struct lm_device *device,

@@ -56,6 +56,7 @@ struct lm_model {
     void *block;
     size_t block_bytes;            /* of a block that is the model's own, else 0 */
     struct lm_tensors *tensors;    /* the files, while they are used or yet to be read */
+    struct lm_gguf *gguf;          /* the file instead of `tensors` */
     const struct lm_tensor **sources;  /* the files' tensor of each parameter, while `tensors` is open */
     void **copies;                 /* mapped: a converted copy a parameter, or NULL */
     int64_t file_vocabulary;       /* rows in the files; less than config.vocabulary where it grows */

@@ -1,5 +1,5 @@
 /* A model's weights out of its files: which tensor is which parameter, in place or read into one block. */
-#include "network.h"
+#include "gguf_files.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -171,7 +171,7 @@ int lm_weights_read(struct lm_model *model, loam_error *error)
     void *buffer = lm_alloc(PIECE, sizeof(double), error);
     int code = buffer ? LOAM_OK : LOAM_ENOMEM;
     for (size_t i = 0; !code && i < model->count; i++) {
-        code = read_tensor(model, i, buffer, error);
+        code = model->gguf ? lm_gguf_weights_read(model, i, error) : read_tensor(model, i, buffer, error);
         if (!code && file_rows(model, i) < model->parameters[i].shape[0])
             code = grow_rows(model, i, error);
     }

@@ -81,6 +81,8 @@ int lm_tokenizer_from_json(const char *text, size_t length, const char *name, st
 {
     struct lm_document *document;
     struct lm_tokenizer *made;
+    if (length >= 4 && !memcmp(text, "GGUF", 4))
+        return lm_tokenizer_from_gguf(text, length, name, tokenizer, error);
     int code = lm_json_parse(text, length, name, &document, error);
     if (code != LOAM_OK)
         return code;
