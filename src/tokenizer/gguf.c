@@ -1,6 +1,7 @@
-/* Byte-level BPE tokenizers in GGUF metadata, out of them and into them: the same as tokenizer.json says, with the pattern that cuts
+/* Tokenizers in GGUF metadata, out of them (byte-level BPE, SentencePiece's BPE) and into them (byte-level): the same as tokenizer.json says, with the pattern that cuts
  * texts given by a name (tokenizer.ggml.pre). Keys: ggml's docs/gguf.md; names of patterns: llama.cpp's. */
 #include "internal.h"
+#include "gguf_pieces.h"
 #include "tensor/tensor.h"
 
 #include <stdio.h>
@@ -8,7 +9,7 @@
 #define LLAMA3 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define QWEN2 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-enum { TOKEN_NORMAL = 1, TOKEN_UNUSED = 5, TOKEN_CONTROL = 3, TOKEN_DEFINED = 4 };
+enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_DEFINED = 4, TOKEN_UNUSED = 5 };
 
 static const struct {
     const char *name, *pattern;    /* NULL: GPT-2's, which ByteLevel has inside */
@@ -23,20 +24,15 @@ enum { PATTERNS = sizeof patterns / sizeof *patterns };
 struct source {
     const struct lm_gguf *file;
     const struct lm_gguf_value *tokens, *types, *merges;
+    const struct lm_gguf_value *scores;    /* of SentencePiece's pieces; NULL: byte-level BPE */
     int pattern;
 };
 
-static int find_source(const struct lm_gguf *file, const char *name, struct source *source, loam_error *error)
+static int find_pattern(const struct lm_gguf *file, const char *name, struct source *source, loam_error *error)
 {
-    const char *model, *pre = "default";
-    *source = (struct source){.file = file, .pattern = -1};
-    int code = lm_gguf_text(file, "tokenizer.ggml.model", &model, error);
+    const char *pre = "default";
+    int code = lm_gguf_find(file, "tokenizer.ggml.pre") ? lm_gguf_text(file, "tokenizer.ggml.pre", &pre, error) : LOAM_OK;
     if (code)
-        return code;
-    if (strcmp(model, "gpt2") != 0)
-        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tokenizer.ggml.model: found \"%s\", wanted gpt2 (byte-level BPE); use the model's "
-                       "directory with tokenizer.json instead", name, model);
-    if (lm_gguf_find(file, "tokenizer.ggml.pre") && (code = lm_gguf_text(file, "tokenizer.ggml.pre", &pre, error)))
         return code;
     for (int i = 0; i < PATTERNS; i++)
         if (!strcmp(pre, patterns[i].name))
@@ -44,17 +40,39 @@ static int find_source(const struct lm_gguf *file, const char *name, struct sour
     if (source->pattern < 0)
         return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tokenizer.ggml.pre: found \"%s\", wanted gpt-2, default, llama-bpe or qwen2; use the "
                        "model's directory with tokenizer.json instead", name, pre);
-    if ((code = lm_gguf_array(file, "tokenizer.ggml.tokens", LM_GGUF_TEXT, &source->tokens, error)) ||
-        (code = lm_gguf_array(file, "tokenizer.ggml.merges", LM_GGUF_TEXT, &source->merges, error)))
-        return code;
-    if (!lm_gguf_find(file, "tokenizer.ggml.token_type"))
+    return lm_gguf_array(file, "tokenizer.ggml.merges", LM_GGUF_TEXT, &source->merges, error);
+}
+
+static int check_count(const struct source *source, const char *name, const char *key, const struct lm_gguf_value *list, loam_error *error)
+{
+    if (!list || list->count == source->tokens->count)
         return LOAM_OK;
-    if ((code = lm_gguf_array(file, "tokenizer.ggml.token_type", LM_GGUF_I32, &source->types, error)))
+    return lm_fail(error, LOAM_EFORMAT, "%s: %s: found %llu, wanted one for each of the %llu tokens; the file is damaged", name, key,
+                   (unsigned long long)list->count, (unsigned long long)source->tokens->count);
+}
+
+static int find_source(const struct lm_gguf *file, const char *name, struct source *source, loam_error *error)
+{
+    const char *model;
+    *source = (struct source){.file = file, .pattern = -1};
+    int code = lm_gguf_text(file, "tokenizer.ggml.model", &model, error);
+    if (code)
         return code;
-    if (source->types->count != source->tokens->count)
-        return lm_fail(error, LOAM_EFORMAT, "%s: tokenizer.ggml.token_type: found %llu types, wanted one for each of the %llu tokens; the "
-                       "file is damaged", name, (unsigned long long)source->types->count, (unsigned long long)source->tokens->count);
-    return LOAM_OK;
+    const bool pieces = !strcmp(model, "llama");
+    if (!pieces && strcmp(model, "gpt2") != 0)
+        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tokenizer.ggml.model: found \"%s\", wanted gpt2 (byte-level BPE) or llama "
+                       "(SentencePiece's BPE); use the model's directory with tokenizer.json instead", name, model);
+    code = pieces ? lm_gguf_array(file, "tokenizer.ggml.scores", LM_GGUF_F32, &source->scores, error)
+                  : find_pattern(file, name, source, error);
+    if (!code)
+        code = lm_gguf_array(file, "tokenizer.ggml.tokens", LM_GGUF_TEXT, &source->tokens, error);
+    if (!code && (pieces || lm_gguf_find(file, "tokenizer.ggml.token_type")))
+        code = lm_gguf_array(file, "tokenizer.ggml.token_type", LM_GGUF_I32, &source->types, error);
+    if (!code && source->tokens->count > INT32_MAX)
+        code = lm_fail(error, LOAM_EFORMAT, "%s: tokenizer.ggml.tokens: found more than 2^31 tokens; the file is damaged", name);
+    if (!code)
+        code = check_count(source, name, "tokenizer.ggml.token_type", source->types, error);
+    return code ? code : check_count(source, name, "tokenizer.ggml.scores", source->scores, error);
 }
 
 static void put_text(struct lm_json_writer *json, const char *key, const char *text)
@@ -122,7 +140,7 @@ static void put_added(struct lm_json_writer *json, const struct source *source)
     lm_json_begin_array(json);
     for (int64_t id = 0; lm_gguf_next(&tokens, &token); id++) {
         const int type = type_of(&types);
-        if (type != TOKEN_CONTROL && type != TOKEN_DEFINED)
+        if (type != TOKEN_CONTROL && type != TOKEN_DEFINED && type != TOKEN_UNKNOWN)
             continue;
         lm_json_begin_object(json);
         lm_json_key(json, "id");
@@ -133,15 +151,31 @@ static void put_added(struct lm_json_writer *json, const struct source *source)
         put_flag(json, "lstrip", false);
         put_flag(json, "rstrip", false);
         put_flag(json, "normalized", false);
-        put_flag(json, "special", type == TOKEN_CONTROL);
+        put_flag(json, "special", type != TOKEN_DEFINED);
         lm_json_end_object(json);
     }
     lm_json_end_array(json);
 }
 
+static int put_pieces(struct lm_json_writer *json, const struct source *source, loam_error *error)
+{
+    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = lm_gguf_items(source->types), scores = lm_gguf_items(source->scores);
+    struct lm_gguf_value token, score;
+    struct lm_pieces pieces = {lm_alloc((size_t)source->tokens->count, sizeof *pieces.data, error), 0};
+    if (!pieces.data)
+        return LOAM_ENOMEM;
+    while (lm_gguf_next(&tokens, &token) && lm_gguf_next(&scores, &score)) {
+        const float value = (float)score.number;
+        pieces.data[pieces.count++] = (struct lm_piece){token.text, token.length, value == value ? value : 0, type_of(&types) == TOKEN_NORMAL};
+    }
+    const int code = lm_pieces_put_merges(json, &pieces, error);
+    lm_free(pieces.data);
+    return code;
+}
+
 static int put_vocabulary(struct lm_json_writer *json, const struct source *source, loam_error *error)
 {
-    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = {0}, merges = lm_gguf_items(source->merges);
+    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = {0}, merges = {0};
     struct lm_gguf_value token;
     struct lm_bytes key = {0};
     int code = LOAM_OK;
@@ -151,7 +185,7 @@ static int put_vocabulary(struct lm_json_writer *json, const struct source *sour
     lm_json_begin_object(json);
     for (int64_t id = 0; !code && lm_gguf_next(&tokens, &token); id++) {
         const int type = type_of(&types);
-        if (type == TOKEN_CONTROL || type == TOKEN_DEFINED || type == TOKEN_UNUSED)
+        if (!source->scores && (type == TOKEN_CONTROL || type == TOKEN_DEFINED || type == TOKEN_UNUSED))
             continue;
         key.length = 0;
         if (memchr(token.text, 0, token.length) || lm_utf8_check(token.text, token.length) != token.length)
@@ -166,6 +200,9 @@ static int put_vocabulary(struct lm_json_writer *json, const struct source *sour
     }
     lm_json_end_object(json);
     lm_bytes_free(&key);
+    if (code || source->scores)
+        return code ? code : put_pieces(json, source, error);
+    merges = lm_gguf_items(source->merges);
     lm_json_key(json, "merges");
     lm_json_begin_array(json);
     while (lm_gguf_next(&merges, &token))
@@ -174,17 +211,98 @@ static int put_vocabulary(struct lm_json_writer *json, const struct source *sour
     return code;
 }
 
+static void put_replacement(struct lm_json_writer *json, const char *old, const char *new)
+{
+    lm_json_begin_object(json);
+    put_text(json, "type", "Replace");
+    lm_json_key(json, "pattern");
+    lm_json_begin_object(json);
+    put_text(json, "String", old);
+    lm_json_end_object(json);
+    put_text(json, "content", new);
+    lm_json_end_object(json);
+}
+
+static void put_simple(struct lm_json_writer *json, const char *type, const char *key, const char *text)
+{
+    lm_json_begin_object(json);
+    put_text(json, "type", type);
+    if (key)
+        put_text(json, key, text);
+    lm_json_end_object(json);
+}
+
+/* SentencePiece's way with blanks: each is U+2581, and one stands before the text. */
+static void put_blanks(struct lm_json_writer *json, bool prefix)
+{
+    static const char blank[] = "\xe2\x96\x81";
+    lm_json_key(json, "normalizer");
+    lm_json_begin_object(json);
+    put_text(json, "type", "Sequence");
+    lm_json_key(json, "normalizers");
+    lm_json_begin_array(json);
+    if (prefix)
+        put_simple(json, "Prepend", "prepend", blank);
+    put_replacement(json, " ", blank);
+    lm_json_end_array(json);
+    lm_json_end_object(json);
+    lm_json_key(json, "decoder");
+    lm_json_begin_object(json);
+    put_text(json, "type", "Sequence");
+    lm_json_key(json, "decoders");
+    lm_json_begin_array(json);
+    put_replacement(json, blank, " ");
+    put_simple(json, "ByteFallback", NULL, NULL);
+    put_simple(json, "Fuse", NULL, NULL);
+    if (prefix) {
+        lm_json_begin_object(json);
+        put_text(json, "type", "Strip");
+        put_text(json, "content", " ");
+        lm_json_key(json, "start");
+        lm_json_int(json, 1);
+        lm_json_key(json, "stop");
+        lm_json_int(json, 0);
+        lm_json_end_object(json);
+    }
+    lm_json_end_array(json);
+    lm_json_end_object(json);
+}
+
+/* The token that stands for what has no other, by its type. */
+static void put_unknown(struct lm_json_writer *json, const struct source *source)
+{
+    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = lm_gguf_items(source->types);
+    struct lm_gguf_value token;
+    while (lm_gguf_next(&tokens, &token))
+        if (type_of(&types) == TOKEN_UNKNOWN) {
+            lm_json_key(json, "unk_token");
+            lm_json_string(json, token.text, token.length);
+            return;
+        }
+}
+
 static int to_json(const struct source *source, struct lm_bytes *out, loam_error *error)
 {
     struct lm_json_writer json = lm_json_writer(out, -1);
     lm_json_begin_object(&json);
     put_text(&json, "version", "1.0");
     put_added(&json, source);
-    put_cutting(&json, patterns[source->pattern].pattern);
+    bool prefix = true;
+    if (source->scores && lm_gguf_find(source->file, "tokenizer.ggml.add_space_prefix") &&
+        lm_gguf_bool(source->file, "tokenizer.ggml.add_space_prefix", &prefix, error))
+        return LOAM_EFORMAT;
+    if (source->scores)
+        put_blanks(&json, prefix);
+    else
+        put_cutting(&json, patterns[source->pattern].pattern);
     lm_json_key(&json, "model");
     lm_json_begin_object(&json);
     put_text(&json, "type", "BPE");
-    put_flag(&json, "ignore_merges", patterns[source->pattern].ignore_merges);
+    put_flag(&json, "ignore_merges", !source->scores && patterns[source->pattern].ignore_merges);
+    put_flag(&json, "byte_fallback", source->scores != NULL);
+    put_flag(&json, "fuse_unk", source->scores != NULL);
+    if (source->scores)
+        put_unknown(&json, source);
     int code = put_vocabulary(&json, source, error);
     lm_json_end_object(&json);
     lm_json_end_object(&json);

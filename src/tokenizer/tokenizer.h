@@ -88,7 +88,7 @@ int lm_tokenizer_train(const struct lm_tokenizer_training *training, struct lm_t
                        loam_error *error);
 
 /* Adds a tokenizer's pairs to a GGUF file: byte-level BPE with the patterns of GPT-2, Llama 3 and Qwen2; others: LOAM_EUNSUPPORTED.
- * `rows`: of the model's embedding table. lm_tokenizer_load reads such files. */
+ * `rows`: of the model's embedding table. lm_tokenizer_load reads such files, and those with SentencePiece's BPE. */
 struct lm_gguf_writer;
 int lm_tokenizer_put_gguf(const struct lm_tokenizer *tokenizer, int64_t rows, struct lm_gguf_writer *writer, loam_error *error);
 
