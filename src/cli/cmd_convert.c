@@ -9,8 +9,8 @@ struct conversion {
     const char *from, *to;
     struct lm_device *device;
     struct lm_model *model;
-    struct lm_tokenizer *tokenizer;             /* NULL: none there */
-    const struct lm_template *chat_template;    /* NULL: likewise */
+    struct lm_tokenizer *tokenizer;          /* NULL: none there */
+    const struct lm_template *chat_template; /* NULL: likewise */
     enum lm_dtype dtype;
 };
 
@@ -51,8 +51,11 @@ static int open_words(struct conversion *c, loam_error *error)
 static int write_directory(const struct conversion *c, loam_error *error)
 {
     if (lm_dtype_is_block(c->dtype))
-        return lm_fail(error, LOAM_EUSAGE, "%s: found --type %s, which only GGUF files hold; name the output FILE.gguf, or take f32, f16 or "
-                       "bf16", c->to, lm_dtype_name(c->dtype));
+        return lm_fail(
+            error, LOAM_EUSAGE,
+            "%s: found --type %s, which only GGUF files hold; name the output FILE.gguf, or take f32, f16 or "
+            "bf16",
+            c->to, lm_dtype_name(c->dtype));
     int code = lm_make_directories(c->to, error);
     if (!code && c->tokenizer)
         code = lm_tokenizer_save(c->tokenizer, c->to, error);
@@ -75,7 +78,8 @@ static int convert(struct conversion *c, const char *type, loam_error *error)
         name[i] = (char)(type[i] >= 'a' && type[i] <= 'z' ? type[i] - 'a' + 'A' : type[i]);
     if (!type || !lm_dtype_parse(name, &c->dtype))
         c->dtype = LM_BF16;
-    return is_gguf_name(c->to) ? lm_model_save_gguf(c->model, c->to, c->dtype, add_pairs, c, error) : write_directory(c, error);
+    return is_gguf_name(c->to) ? lm_model_save_gguf(c->model, c->to, c->dtype, add_pairs, c, error)
+                               : write_directory(c, error);
 }
 
 int command_convert(const struct arguments *arguments)
@@ -89,7 +93,8 @@ int command_convert(const struct arguments *arguments)
         const bool there = config && lm_file_exists(config);
         lm_free(config);
         if (there)
-            return complain_error((lm_fail(&error, LOAM_EUSAGE, "%s: holds a model already; choose another directory", c.to), &error));
+            return complain_error(
+                (lm_fail(&error, LOAM_EUSAGE, "%s: holds a model already; choose another directory", c.to), &error));
     }
     const int code = convert(&c, arguments->values[OPT_TYPE].text, &error);
     lm_template_free(c.chat_template);

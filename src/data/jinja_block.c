@@ -56,7 +56,8 @@ static int capture(struct jinja_run *run, const struct jinja_node *body, struct 
     return code;
 }
 
-static int assign(struct jinja_run *run, struct jinja_scope *scope, const struct jinja_node *target, struct jinja_value value)
+static int assign(struct jinja_run *run, struct jinja_scope *scope, const struct jinja_node *target,
+                  struct jinja_value value)
 {
     struct jinja_list *items;
     struct jinja_value owner;
@@ -108,14 +109,15 @@ static int run_if(struct jinja_run *run, const struct jinja_node *node)
 }
 
 /* The items that the condition of "for ... if" lets through. */
-static int choose_items(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *parent, struct jinja_list **items)
+static int choose_items(struct jinja_run *run, const struct jinja_node *node, struct jinja_scope *parent,
+                        struct jinja_list **items)
 {
     struct jinja_value chosen, value;
     struct jinja_scope *before = run->scope;
     int code = jinja_list_new(run, 0, &chosen);
     for (size_t i = 0; i < (*items)->count && !code; i++) {
-        if ((code = jinja_scope_new(run, parent, &run->scope)) || (code = assign(run, run->scope, node->a, (*items)->items[i])) ||
-            (code = jinja_eval(run, node->c, &value)))
+        if ((code = jinja_scope_new(run, parent, &run->scope)) ||
+            (code = assign(run, run->scope, node->a, (*items)->items[i])) || (code = jinja_eval(run, node->c, &value)))
             break;
         if (jinja_truth(value))
             code = jinja_push(run, chosen.as.list, (*items)->items[i]);
@@ -125,7 +127,8 @@ static int choose_items(struct jinja_run *run, const struct jinja_node *node, st
     return code;
 }
 
-static int run_items(struct jinja_run *run, const struct jinja_node *node, struct jinja_list *items, struct jinja_scope *parent)
+static int run_items(struct jinja_run *run, const struct jinja_node *node, struct jinja_list *items,
+                     struct jinja_scope *parent)
 {
     struct jinja_loop *loop = lm_jinja_take(&run->pool, sizeof *loop, run->error);
     struct jinja_scope *before = run->scope;
@@ -150,7 +153,8 @@ static int run_items(struct jinja_run *run, const struct jinja_node *node, struc
     return code;
 }
 
-static int run_loop(struct jinja_run *run, const struct jinja_node *node, struct jinja_value value, struct jinja_scope *parent)
+static int run_loop(struct jinja_run *run, const struct jinja_node *node, struct jinja_value value,
+                    struct jinja_scope *parent)
 {
     struct jinja_list *items;
     int code = jinja_iterate(run, value, &items);
@@ -168,7 +172,8 @@ static int run_loop(struct jinja_run *run, const struct jinja_node *node, struct
     return code;
 }
 
-int jinja_loop_again(struct jinja_run *run, const struct jinja_loop *loop, struct jinja_value items, struct jinja_value *result)
+int jinja_loop_again(struct jinja_run *run, const struct jinja_loop *loop, struct jinja_value items,
+                     struct jinja_value *result)
 {
     struct lm_bytes text = {0}, *out = run->out;
     if (!loop->node->flag)
@@ -247,7 +252,8 @@ static int run_call(struct jinja_run *run, const struct jinja_node *node)
     return code ? code : write_out(run, result.as.text.data, result.as.text.length);
 }
 
-static int set_parameters(struct jinja_run *run, const struct jinja_macro *macro, const struct jinja_arguments *arguments)
+static int set_parameters(struct jinja_run *run, const struct jinja_macro *macro,
+                          const struct jinja_arguments *arguments)
 {
     size_t place = 0, used = 0;
     int code = LOAM_OK;
@@ -257,7 +263,8 @@ static int set_parameters(struct jinja_run *run, const struct jinja_macro *macro
         if (given)
             value = arguments->items[place];
         for (size_t i = arguments->placed; i < arguments->count && !given; i++)
-            if (arguments->names[i].length == each->name.length && !memcmp(arguments->names[i].data, each->name.data, each->name.length)) {
+            if (arguments->names[i].length == each->name.length &&
+                !memcmp(arguments->names[i].data, each->name.data, each->name.length)) {
                 value = arguments->items[i];
                 given = true;
             }
@@ -328,24 +335,38 @@ static int run_node(struct jinja_run *run, const struct jinja_node *node)
     struct jinja_value value;
     int code;
     switch (node->kind) {
-    case N_DATA: return write_out(run, node->name.data, node->name.length);
-    case N_OUTPUT: return run_output(run, node);
-    case N_IF: return run_if(run, node);
-    case N_FOR: return run_for(run, node);
+    case N_DATA:
+        return write_out(run, node->name.data, node->name.length);
+    case N_OUTPUT:
+        return run_output(run, node);
+    case N_IF:
+        return run_if(run, node);
+    case N_FOR:
+        return run_for(run, node);
     case N_SET:
         code = jinja_eval(run, node->b, &value);
         return code ? code : assign(run, run->scope, node->a, value);
-    case N_SET_BLOCK: return run_set_block(run, node);
+    case N_SET_BLOCK:
+        return run_set_block(run, node);
     case N_MACRO:
         code = make_macro(run, node, &value);
         return code ? code : jinja_define(run, run->scope, node->name, value);
-    case N_CALL_BLOCK: return run_call(run, node);
-    case N_FILTER_BLOCK: return run_filter_block(run, node);
-    case N_WITH: return run_with(run, node);
-    case N_GENERATION: return run_generation(run, node);
-    case N_BREAK: run->jump = JUMP_BREAK; return LOAM_OK;
-    case N_CONTINUE: run->jump = JUMP_CONTINUE; return LOAM_OK;
-    default: return jinja_fail(run, "found an expression where a block is wanted");
+    case N_CALL_BLOCK:
+        return run_call(run, node);
+    case N_FILTER_BLOCK:
+        return run_filter_block(run, node);
+    case N_WITH:
+        return run_with(run, node);
+    case N_GENERATION:
+        return run_generation(run, node);
+    case N_BREAK:
+        run->jump = JUMP_BREAK;
+        return LOAM_OK;
+    case N_CONTINUE:
+        run->jump = JUMP_CONTINUE;
+        return LOAM_OK;
+    default:
+        return jinja_fail(run, "found an expression where a block is wanted");
     }
 }
 
@@ -364,9 +385,11 @@ int jinja_body(struct jinja_run *run, const struct jinja_node *body)
     return code;
 }
 
-int lm_jinja_render(const struct lm_jinja *jinja, const struct lm_jinja_call *call, struct lm_bytes *text, loam_error *error)
+int lm_jinja_render(const struct lm_jinja *jinja, const struct lm_jinja_call *call, struct lm_bytes *text,
+                    loam_error *error)
 {
-    struct jinja_run run = {.jinja = jinja, .call = call, .out = text, .steps = call->steps ? call->steps : STEPS, .error = error};
+    struct jinja_run run = {
+        .jinja = jinja, .call = call, .out = text, .steps = call->steps ? call->steps : STEPS, .error = error};
     run.pool.limit = call->memory ? call->memory : MEMORY;
     run.most_written = call->output ? call->output : OUTPUT;
     text->length = 0;
@@ -376,7 +399,8 @@ int lm_jinja_render(const struct lm_jinja *jinja, const struct lm_jinja_call *ca
     for (size_t i = 0; variables && i < variables->length && !code; i++) {
         struct jinja_value value;
         if (!(code = jinja_from_json(&run, &variables->items[i], 0, &value)))
-            code = jinja_define(&run, run.scope, (struct jinja_text){variables->keys[i].text, variables->keys[i].length}, value);
+            code = jinja_define(&run, run.scope,
+                                (struct jinja_text){variables->keys[i].text, variables->keys[i].length}, value);
     }
     if (!code)
         code = jinja_scope_new(&run, run.top, &run.scope);
@@ -385,6 +409,7 @@ int lm_jinja_render(const struct lm_jinja *jinja, const struct lm_jinja_call *ca
     const bool over = run.pool.over;
     lm_jinja_pool_free(&run.pool);
     if (code == LOAM_ENOMEM && over)
-        return lm_jinja_fail(jinja, run.place, LOAM_EFORMAT, error, "the template took more than %zu bytes of memory", run.pool.limit);
+        return lm_jinja_fail(jinja, run.place, LOAM_EFORMAT, error, "the template took more than %zu bytes of memory",
+                             run.pool.limit);
     return code;
 }

@@ -38,7 +38,8 @@ static int call_range(struct jinja_run *run, const struct jinja_arguments *argum
     return code;
 }
 
-static int call_dict(struct jinja_run *run, bool namespace, const struct jinja_arguments *arguments, struct jinja_value *result)
+static int call_dict(struct jinja_run *run, bool namespace, const struct jinja_arguments *arguments,
+                     struct jinja_value *result)
 {
     int code = jinja_dict_new(run, result);
     if (namespace)
@@ -46,7 +47,8 @@ static int call_dict(struct jinja_run *run, bool namespace, const struct jinja_a
     for (size_t i = 0; i < arguments->count && !code; i++) {
         const struct jinja_value item = arguments->items[i];
         if (i >= arguments->placed) {
-            code = jinja_put(run, result->as.dict, jinja_text_value(arguments->names[i].data, arguments->names[i].length), item);
+            code = jinja_put(run, result->as.dict,
+                             jinja_text_value(arguments->names[i].data, arguments->names[i].length), item);
             continue;
         }
         if (item.kind != J_DICT)
@@ -66,7 +68,8 @@ static int call_clock(struct jinja_run *run, const struct jinja_arguments *argum
     if (code)
         return code;
     if (format.length == 0 || format.length >= sizeof pattern || memchr(format.data, 0, format.length))
-        return jinja_fail(run, "found a format of %zu bytes for strftime_now, wanted 1 to %zu", format.length, sizeof pattern - 1);
+        return jinja_fail(run, "found a format of %zu bytes for strftime_now, wanted 1 to %zu", format.length,
+                          sizeof pattern - 1);
     memcpy(pattern, format.data, format.length);
     pattern[format.length] = 0;
     const time_t now = run->call->now ? (time_t)run->call->now : time(NULL);
@@ -94,29 +97,36 @@ static int call_function(struct jinja_run *run, struct jinja_text name, const st
     struct jinja_value value = jinja_word("");
     jinja_argument(arguments, 0, "message", &value);
     int code = jinja_string(run, value, &message);
-    return code ? code : jinja_fail(run, "the template refuses this conversation: %.*s", (int)(message.length < 200 ? message.length : 200),
-                                    message.data);
+    return code ? code
+                : jinja_fail(run, "the template refuses this conversation: %.*s",
+                             (int)(message.length < 200 ? message.length : 200), message.data);
 }
 
-int jinja_call(struct jinja_run *run, struct jinja_value callee, const struct jinja_arguments *arguments, struct jinja_value *result)
+int jinja_call(struct jinja_run *run, struct jinja_value callee, const struct jinja_arguments *arguments,
+               struct jinja_value *result)
 {
     struct jinja_value items;
     switch (callee.kind) {
-    case J_FUNCTION: return call_function(run, callee.as.text, arguments, result);
-    case J_METHOD: return jinja_call_method(run, callee.as.method, arguments, result);
-    case J_MACRO: return jinja_call_macro(run, callee.as.macro, arguments, NULL, result);
+    case J_FUNCTION:
+        return call_function(run, callee.as.text, arguments, result);
+    case J_METHOD:
+        return jinja_call_method(run, callee.as.method, arguments, result);
+    case J_MACRO:
+        return jinja_call_macro(run, callee.as.macro, arguments, NULL, result);
     case J_LOOP:
         if (!jinja_argument(arguments, 0, NULL, &items))
             return jinja_fail(run, "found loop() without something to loop over");
         return jinja_loop_again(run, callee.as.loop, items, result);
     case J_UNDEFINED:
-        return jinja_lacks(run, "found a call of '%.*s', which is defined neither by the template nor by loam", JINJA_SHOW(callee.as.text));
-    default: return jinja_fail(run, "found a call of %s", jinja_kind_name(callee));
+        return jinja_lacks(run, "found a call of '%.*s', which is defined neither by the template nor by loam",
+                           JINJA_SHOW(callee.as.text));
+    default:
+        return jinja_fail(run, "found a call of %s", jinja_kind_name(callee));
     }
 }
 
-static bool number_test(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                        bool *holds, int *code)
+static bool number_test(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                        const struct jinja_arguments *arguments, bool *holds, int *code)
 {
     const bool odd = jinja_is(name, "odd"), by = jinja_is(name, "divisibleby");
     struct jinja_value other = jinja_whole(2);
@@ -125,17 +135,19 @@ static bool number_test(struct jinja_run *run, struct jinja_text name, struct ji
     if (by)
         jinja_argument(arguments, 0, "num", &other);
     if (value.kind != J_WHOLE || other.kind != J_WHOLE || other.as.whole == 0)
-        *code = jinja_fail(run, "found %s in the test '%.*s', wanted whole numbers", jinja_kind_name(value), JINJA_SHOW(name));
+        *code = jinja_fail(run, "found %s in the test '%.*s', wanted whole numbers", jinja_kind_name(value),
+                           JINJA_SHOW(name));
     else
         *holds = (other.as.whole == -1 || value.as.whole % other.as.whole == 0) != odd;
     return true;
 }
 
-static bool order_test(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                       bool *holds, int *code)
+static bool order_test(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                       const struct jinja_arguments *arguments, bool *holds, int *code)
 {
-    static const char *const names[][3] = {{"eq", "equalto", "=="}, {"ne", "!=", "ne"}, {"lt", "lessthan", "<"}, {"le", "<=", "le"},
-                                           {"gt", "greaterthan", ">"}, {"ge", ">=", "ge"}, {"in", "in", "in"}, {"sameas", "sameas", "sameas"}};
+    static const char *const names[][3] = {
+        {"eq", "equalto", "=="},    {"ne", "!=", "ne"}, {"lt", "lessthan", "<"}, {"le", "<=", "le"},
+        {"gt", "greaterthan", ">"}, {"ge", ">=", "ge"}, {"in", "in", "in"},      {"sameas", "sameas", "sameas"}};
     struct jinja_value other;
     int which = -1, order = 0;
     for (int i = 0; i < 8; i++)
@@ -174,18 +186,26 @@ static bool has_case(struct jinja_text text, bool upper)
     return any;
 }
 
-int jinja_test(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-               bool *holds)
+int jinja_test(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+               const struct jinja_arguments *arguments, bool *holds)
 {
     const enum jinja_kind kind = value.kind;
     const struct {
         const char *name;
         bool holds;
     } tests[] = {
-        {"defined", kind != J_UNDEFINED}, {"undefined", kind == J_UNDEFINED}, {"none", kind == J_NONE}, {"string", kind == J_TEXT},
-        {"number", kind == J_WHOLE || kind == J_NUMBER || kind == J_TRUTH}, {"integer", kind == J_WHOLE}, {"float", kind == J_NUMBER},
-        {"boolean", kind == J_TRUTH}, {"true", kind == J_TRUTH && value.as.truth}, {"false", kind == J_TRUTH && !value.as.truth},
-        {"mapping", kind == J_DICT}, {"sequence", kind == J_LIST || kind == J_DICT || kind == J_TEXT || kind == J_UNDEFINED},
+        {"defined", kind != J_UNDEFINED},
+        {"undefined", kind == J_UNDEFINED},
+        {"none", kind == J_NONE},
+        {"string", kind == J_TEXT},
+        {"number", kind == J_WHOLE || kind == J_NUMBER || kind == J_TRUTH},
+        {"integer", kind == J_WHOLE},
+        {"float", kind == J_NUMBER},
+        {"boolean", kind == J_TRUTH},
+        {"true", kind == J_TRUTH && value.as.truth},
+        {"false", kind == J_TRUTH && !value.as.truth},
+        {"mapping", kind == J_DICT},
+        {"sequence", kind == J_LIST || kind == J_DICT || kind == J_TEXT || kind == J_UNDEFINED},
         {"iterable", kind == J_LIST || kind == J_DICT || kind == J_TEXT || kind == J_UNDEFINED},
         {"callable", kind == J_MACRO || kind == J_METHOD || kind == J_FUNCTION},
     };

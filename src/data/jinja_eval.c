@@ -87,19 +87,27 @@ static int look_up(struct jinja_run *run, struct jinja_text name, struct jinja_v
     return LOAM_OK;
 }
 
-static int loop_attribute(struct jinja_run *run, const struct jinja_loop *loop, struct jinja_text name, struct jinja_value *result)
+static int loop_attribute(struct jinja_run *run, const struct jinja_loop *loop, struct jinja_text name,
+                          struct jinja_value *result)
 {
     const int64_t index = (int64_t)loop->index, count = (int64_t)loop->items->count;
     const struct {
         const char *name;
         struct jinja_value value;
     } all[] = {
-        {"index", jinja_whole(index + 1)}, {"index0", jinja_whole(index)}, {"revindex", jinja_whole(count - index)},
-        {"revindex0", jinja_whole(count - index - 1)}, {"first", jinja_truth_value(index == 0)},
-        {"last", jinja_truth_value(index == count - 1)}, {"length", jinja_whole(count)}, {"depth", jinja_whole(loop->depth + 1)},
+        {"index", jinja_whole(index + 1)},
+        {"index0", jinja_whole(index)},
+        {"revindex", jinja_whole(count - index)},
+        {"revindex0", jinja_whole(count - index - 1)},
+        {"first", jinja_truth_value(index == 0)},
+        {"last", jinja_truth_value(index == count - 1)},
+        {"length", jinja_whole(count)},
+        {"depth", jinja_whole(loop->depth + 1)},
         {"depth0", jinja_whole(loop->depth)},
-        {"previtem", index ? loop->items->items[index - 1] : (struct jinja_value){.kind = J_UNDEFINED, .as.text = name}},
-        {"nextitem", index + 1 < count ? loop->items->items[index + 1] : (struct jinja_value){.kind = J_UNDEFINED, .as.text = name}},
+        {"previtem",
+         index ? loop->items->items[index - 1] : (struct jinja_value){.kind = J_UNDEFINED, .as.text = name}},
+        {"nextitem", index + 1 < count ? loop->items->items[index + 1]
+                                       : (struct jinja_value){.kind = J_UNDEFINED, .as.text = name}},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (jinja_is(name, all[i].name)) {
@@ -109,12 +117,14 @@ static int loop_attribute(struct jinja_run *run, const struct jinja_loop *loop, 
     return jinja_lacks(run, "found loop.%.*s, which loam does not know", JINJA_SHOW(name));
 }
 
-int jinja_attribute(struct jinja_run *run, struct jinja_value value, struct jinja_text name, bool item_first, struct jinja_value *result)
+int jinja_attribute(struct jinja_run *run, struct jinja_value value, struct jinja_text name, bool item_first,
+                    struct jinja_value *result)
 {
     const bool method = jinja_has_method(value, name);
     struct jinja_value *found = NULL;
     if (value.kind == J_UNDEFINED)
-        return jinja_fail(run, "found '%.*s' asked for '%.*s', but it is undefined", JINJA_SHOW(value.as.text), JINJA_SHOW(name));
+        return jinja_fail(run, "found '%.*s' asked for '%.*s', but it is undefined", JINJA_SHOW(value.as.text),
+                          JINJA_SHOW(name));
     if (value.kind == J_DICT || value.kind == J_NAMESPACE)
         found = jinja_dict_find(value.as.dict, name);
     int code = jinja_spend(run, found ? 0 : 64);
@@ -178,14 +188,16 @@ static int eval_item(struct jinja_run *run, const struct jinja_node *node, struc
         return text_item(run, value.as.text, index.as.whole, result);
     if (value.kind != J_LIST)
         return LOAM_OK;
-    const int64_t count = (int64_t)value.as.list->count, place = index.as.whole < 0 ? index.as.whole + count : index.as.whole;
+    const int64_t count = (int64_t)value.as.list->count,
+                  place = index.as.whole < 0 ? index.as.whole + count : index.as.whole;
     if (place >= 0 && place < count)
         *result = value.as.list->items[place];
     return LOAM_OK;
 }
 
 /* One bound of a slice, as Python cuts it to the length. */
-static int bound(struct jinja_run *run, const struct jinja_node *node, int64_t count, int64_t absent, int64_t step, int64_t *result)
+static int bound(struct jinja_run *run, const struct jinja_node *node, int64_t count, int64_t absent, int64_t step,
+                 int64_t *result)
 {
     struct jinja_value value = {.kind = J_NONE};
     int code = node ? jinja_eval(run, node, &value) : LOAM_OK;
@@ -215,9 +227,10 @@ static int eval_slice(struct jinja_run *run, const struct jinja_node *node, stru
         code = jinja_eval(run, node->d, &by);
     if (code)
         return code;
-    if ((value.kind != J_TEXT && value.kind != J_LIST) || (by.kind != J_NONE && (by.kind != J_WHOLE || by.as.whole == 0)))
-        return jinja_fail(run, "found %s to slice by %s, wanted text or a list, and a whole number", jinja_kind_name(value),
-                          jinja_kind_name(by));
+    if ((value.kind != J_TEXT && value.kind != J_LIST) ||
+        (by.kind != J_NONE && (by.kind != J_WHOLE || by.as.whole == 0)))
+        return jinja_fail(run, "found %s to slice by %s, wanted text or a list, and a whole number",
+                          jinja_kind_name(value), jinja_kind_name(by));
     const int64_t step = by.kind == J_WHOLE ? by.as.whole : 1;
     if ((code = jinja_iterate(run, value, &items)))
         return code;
@@ -226,7 +239,8 @@ static int eval_slice(struct jinja_run *run, const struct jinja_node *node, stru
         (code = bound(run, node->c, count, step < 0 ? -1 : count, step, &end)))
         return code;
     if (value.kind == J_TEXT && step == 1) {
-        const size_t first = jinja_offset(value.as.text, (size_t)begin), last = jinja_offset(value.as.text, (size_t)end);
+        const size_t first = jinja_offset(value.as.text, (size_t)begin),
+                     last = jinja_offset(value.as.text, (size_t)end);
         *result = jinja_text_value(value.as.text.data + first, begin < end ? last - first : 0);
         return jinja_spend(run, value.as.text.length);
     }
@@ -308,26 +322,38 @@ static int whole_power(int64_t a, int64_t b, int64_t *result)
     return 0;
 }
 
-static int calculate_wholes(struct jinja_run *run, enum jinja_operator operator, int64_t a, int64_t b, struct jinja_value *result)
+static int calculate_wholes(struct jinja_run *run, enum jinja_operator operator, int64_t a, int64_t b,
+                            struct jinja_value *result)
 {
     bool over = false;
     int64_t c = 0;
-    if ((operator == O_DIVIDE || operator == O_FLOOR || operator == O_MODULO) && b == 0)
+    if ((operator== O_DIVIDE || operator== O_FLOOR || operator== O_MODULO) && b == 0)
         return jinja_fail(run, "found a division by zero");
     switch (operator) {
-    case O_ADD: over = __builtin_add_overflow(a, b, &c); break;
-    case O_SUBTRACT: over = __builtin_sub_overflow(a, b, &c); break;
-    case O_MULTIPLY: over = __builtin_mul_overflow(a, b, &c); break;
-    case O_FLOOR: over = a == INT64_MIN && b == -1; c = over ? 0 : floor_divide(a, b); break;
-    case O_MODULO: c = b == -1 ? 0 : a - b * floor_divide(a, b); break;
+    case O_ADD:
+        over = __builtin_add_overflow(a, b, &c);
+        break;
+    case O_SUBTRACT:
+        over = __builtin_sub_overflow(a, b, &c);
+        break;
+    case O_MULTIPLY:
+        over = __builtin_mul_overflow(a, b, &c);
+        break;
+    case O_FLOOR:
+        over = a == INT64_MIN && b == -1;
+        c = over ? 0 : floor_divide(a, b);
+        break;
+    case O_MODULO:
+        c = b == -1 ? 0 : a - b * floor_divide(a, b);
+        break;
     case O_POWER:
         if (b >= 0) {
             over = whole_power(a, b, &c) != 0;
             break;
         } /* fallthrough */
     default:
-        *result = (struct jinja_value){.kind = J_NUMBER, .as.number = operator == O_DIVIDE ? (double)a / (double)b
-                                                                                           : pow((double)a, (double)b)};
+        *result = (struct jinja_value){
+            .kind = J_NUMBER, .as.number = operator== O_DIVIDE ? (double)a / (double)b : pow((double)a, (double)b)};
         return LOAM_OK;
     }
     *result = jinja_whole(c);
@@ -342,13 +368,13 @@ static int calculate(struct jinja_run *run, enum jinja_operator operator, struct
     struct jinja_value p, q;
     if (as_whole(a, &x) && as_whole(b, &y))
         return calculate_wholes(run, operator, x, y, result);
-    if (operator == O_ADD && a.kind == J_TEXT && b.kind == J_TEXT)
+    if (operator== O_ADD && a.kind == J_TEXT && b.kind == J_TEXT)
         return join_texts(run, a.as.text, b.as.text, result);
-    if (operator == O_MULTIPLY && (a.kind == J_TEXT || a.kind == J_LIST) && as_whole(b, &y))
+    if (operator== O_MULTIPLY &&(a.kind == J_TEXT || a.kind == J_LIST) && as_whole(b, &y))
         return repeat(run, a, y, result);
-    if (operator == O_MULTIPLY && (b.kind == J_TEXT || b.kind == J_LIST) && as_whole(a, &x))
+    if (operator== O_MULTIPLY &&(b.kind == J_TEXT || b.kind == J_LIST) && as_whole(a, &x))
         return repeat(run, b, x, result);
-    if (operator == O_ADD && a.kind == J_LIST && b.kind == J_LIST) {
+    if (operator== O_ADD && a.kind == J_LIST && b.kind == J_LIST) {
         int code = jinja_list_new(run, a.as.list->count + b.as.list->count, result);
         for (size_t i = 0; i < a.as.list->count && !code; i++)
             code = jinja_push(run, result->as.list, a.as.list->items[i]);
@@ -362,11 +388,19 @@ static int calculate(struct jinja_run *run, enum jinja_operator operator, struct
     if (a.kind == J_TEXT || b.kind == J_TEXT || jinja_to_number(a, false, &p) || jinja_to_number(b, false, &q))
         return jinja_fail(run, "found %s %s %s, which means nothing", jinja_kind_name(a), signs[operator], jinja_kind_name(b));
     const double d = p.as.number, e = q.as.number;
-    if (e == 0 && (operator == O_DIVIDE || operator == O_FLOOR || operator == O_MODULO))
+    if (e == 0 && (operator== O_DIVIDE || operator== O_FLOOR || operator== O_MODULO))
         return jinja_fail(run, "found a division by zero");
-    const double number = operator == O_ADD ? d + e : operator == O_SUBTRACT ? d - e : operator == O_MULTIPLY ? d * e
-                        : operator == O_DIVIDE ? d / e : operator == O_FLOOR ? floor(d / e) : operator == O_MODULO ? d - e * floor(d / e)
-                        : pow(d, e);
+    const double number = operator== O_ADD      ? d + e :
+                          operator== O_SUBTRACT ? d - e
+                          :
+                          operator== O_MULTIPLY ? d * e
+                          :
+                          operator== O_DIVIDE ? d / e
+                          :
+                          operator== O_FLOOR ? floor(d / e)
+                          :
+                          operator== O_MODULO ? d - e * floor(d / e)
+                                              : pow(d, e);
     *result = (struct jinja_value){.kind = J_NUMBER, .as.number = number};
     return LOAM_OK;
 }
@@ -380,28 +414,33 @@ static int eval_binary(struct jinja_run *run, const struct jinja_node *node, str
         code = jinja_eval(run, node->b, &b);
     if (code)
         return code;
-    if (node->operator != O_JOIN)
+    if (node->operator!= O_JOIN)
         return calculate(run, node->operator, a, b, result);
     if ((code = jinja_string(run, a, &x)) || (code = jinja_string(run, b, &y)))
         return code;
     return join_texts(run, x, y, result);
 }
 
-static int holds(struct jinja_run *run, enum jinja_operator operator, struct jinja_value a, struct jinja_value b, bool *yes)
+static int holds(struct jinja_run *run, enum jinja_operator operator, struct jinja_value a, struct jinja_value b,
+                 bool *yes)
 {
     int order = 0, code;
-    if (operator == O_EQUAL || operator == O_UNEQUAL) {
+    if (operator== O_EQUAL || operator== O_UNEQUAL) {
         code = jinja_equal(run, a, b, yes);
-        *yes ^= operator == O_UNEQUAL;
+        *yes ^= operator== O_UNEQUAL;
         return code;
     }
-    if (operator == O_IN || operator == O_NOT_IN) {
+    if (operator== O_IN || operator== O_NOT_IN) {
         code = jinja_contains(run, b, a, yes);
-        *yes ^= operator == O_NOT_IN;
+        *yes ^= operator== O_NOT_IN;
         return code;
     }
     code = jinja_compare(run, a, b, &order);
-    *yes = order != 2 && (operator == O_LESS ? order < 0 : operator == O_MOST ? order <= 0 : operator == O_GREATER ? order > 0 : order >= 0);
+    *yes = order != 2 && (operator== O_LESS ? order < 0 :
+                          operator== O_MOST ? order <= 0
+                          :
+                          operator== O_GREATER ? order > 0
+                                               : order >= 0);
     return code;
 }
 
@@ -483,31 +522,51 @@ static int eval_inside(struct jinja_run *run, const struct jinja_node *node, str
     struct jinja_value value;
     int code = LOAM_OK;
     switch (node->kind) {
-    case N_CONSTANT: *result = node->value; return LOAM_OK;
-    case N_CAPTURE: *result = run->captured; return LOAM_OK;
-    case N_NAME: return look_up(run, node->name, result);
-    case N_LIST: case N_DICT: return eval_list(run, node, result);
+    case N_CONSTANT:
+        *result = node->value;
+        return LOAM_OK;
+    case N_CAPTURE:
+        *result = run->captured;
+        return LOAM_OK;
+    case N_NAME:
+        return look_up(run, node->name, result);
+    case N_LIST:
+    case N_DICT:
+        return eval_list(run, node, result);
     case N_ATTRIBUTE:
         code = jinja_eval(run, node->a, &value);
         return code ? code : jinja_attribute(run, value, node->name, false, result);
-    case N_ITEM: return eval_item(run, node, result);
-    case N_SLICE: return eval_slice(run, node, result);
-    case N_CALL: case N_FILTER: case N_TEST: return eval_applied(run, node, result);
-    case N_NEGATIVE: case N_POSITIVE: return eval_sign(run, node, result);
+    case N_ITEM:
+        return eval_item(run, node, result);
+    case N_SLICE:
+        return eval_slice(run, node, result);
+    case N_CALL:
+    case N_FILTER:
+    case N_TEST:
+        return eval_applied(run, node, result);
+    case N_NEGATIVE:
+    case N_POSITIVE:
+        return eval_sign(run, node, result);
     case N_NOT:
         code = jinja_eval(run, node->a, &value);
         *result = jinja_truth_value(!code && !jinja_truth(value));
         return code;
-    case N_AND: case N_OR:
+    case N_AND:
+    case N_OR:
         code = jinja_eval(run, node->a, result);
         return code || jinja_truth(*result) == (node->kind == N_OR) ? code : jinja_eval(run, node->b, result);
-    case N_COMPARE: return eval_compare(run, node, result);
-    case N_BINARY: return eval_binary(run, node, result);
+    case N_COMPARE:
+        return eval_compare(run, node, result);
+    case N_BINARY:
+        return eval_binary(run, node, result);
     case N_CHOICE:
         if ((code = jinja_eval(run, node->b, &value)))
             return code;
         *result = (struct jinja_value){.kind = J_UNDEFINED, .as.text = {"else", 4}};
-        return jinja_truth(value) ? jinja_eval(run, node->a, result) : node->c ? jinja_eval(run, node->c, result) : LOAM_OK;
-    default: return jinja_fail(run, "found a block where an expression is wanted");
+        return jinja_truth(value) ? jinja_eval(run, node->a, result)
+               : node->c          ? jinja_eval(run, node->c, result)
+                                  : LOAM_OK;
+    default:
+        return jinja_fail(run, "found a block where an expression is wanted");
     }
 }

@@ -3,13 +3,13 @@
 
 #include <math.h>
 
-typedef int filter(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                   struct jinja_value *result);
+typedef int filter(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                   const struct jinja_arguments *arguments, struct jinja_value *result);
 /* Those that read nothing but the value leave out the rest. */
 #define UNUSED (void)run, (void)name, (void)arguments
 
-static int filter_length(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                         struct jinja_value *result)
+static int filter_length(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                         const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     int64_t length = 0;
     UNUSED;
@@ -18,8 +18,8 @@ static int filter_length(struct jinja_run *run, struct jinja_text name, struct j
     return code;
 }
 
-static int filter_trim(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                       struct jinja_value *result)
+static int filter_trim(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                       const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_text text;
     struct jinja_value characters = {.kind = J_NONE};
@@ -33,18 +33,23 @@ static int filter_trim(struct jinja_run *run, struct jinja_text name, struct jin
     return jinja_spend(run, text.length);
 }
 
-static int filter_case(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                       struct jinja_value *result)
+static int filter_case(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                       const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_text text;
     (void)arguments;
     int code = jinja_string(run, value, &text);
-    return code ? code : jinja_recase(run, text, jinja_is(name, "upper") ? CASE_UPPER : jinja_is(name, "lower") ? CASE_LOWER
-                                      : jinja_is(name, "title") ? CASE_TITLE : CASE_CAPITAL, result);
+    return code ? code
+                : jinja_recase(run, text,
+                               jinja_is(name, "upper")   ? CASE_UPPER
+                               : jinja_is(name, "lower") ? CASE_LOWER
+                               : jinja_is(name, "title") ? CASE_TITLE
+                                                         : CASE_CAPITAL,
+                               result);
 }
 
-static int filter_string(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                         struct jinja_value *result)
+static int filter_string(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                         const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_text text;
     UNUSED;
@@ -53,30 +58,32 @@ static int filter_string(struct jinja_run *run, struct jinja_text name, struct j
     return code;
 }
 
-static int filter_same(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                       struct jinja_value *result)
+static int filter_same(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                       const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     UNUSED;
     *result = value;
     return LOAM_OK;
 }
 
-static int filter_escape(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                         struct jinja_value *result)
+static int filter_escape(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                         const struct jinja_arguments *arguments, struct jinja_value *result)
 {
-    static const char *const signs[][2] = {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
+    static const char *const signs[][2] = {
+        {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
     struct jinja_text text;
     UNUSED;
     int code = jinja_string(run, value, &text);
     for (int i = 0; i < 5 && !code; i++) {
-        code = jinja_replace(run, text, (struct jinja_text){signs[i][0], 1}, (struct jinja_text){signs[i][1], strlen(signs[i][1])}, -1, result);
+        code = jinja_replace(run, text, (struct jinja_text){signs[i][0], 1},
+                             (struct jinja_text){signs[i][1], strlen(signs[i][1])}, -1, result);
         text = result->as.text;
     }
     return code;
 }
 
-static int filter_replace(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                          struct jinja_value *result)
+static int filter_replace(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                          const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_text text, old, new;
     struct jinja_value count = {.kind = J_NONE};
@@ -92,8 +99,8 @@ static int filter_replace(struct jinja_run *run, struct jinja_text name, struct 
     return jinja_replace(run, text, old, new, count.kind == J_WHOLE ? count.as.whole : -1, result);
 }
 
-static int filter_default(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                          struct jinja_value *result)
+static int filter_default(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                          const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value other = jinja_word(""), falsy = jinja_truth_value(false);
     (void)run;
@@ -113,7 +120,8 @@ static int follow(struct jinja_run *run, struct jinja_value value, struct jinja_
         return LOAM_OK;
     if (path.kind == J_WHOLE) {
         const bool there = value.kind == J_LIST && path.as.whole >= 0 && (uint64_t)path.as.whole < value.as.list->count;
-        *result = there ? value.as.list->items[path.as.whole] : (struct jinja_value){.kind = J_UNDEFINED, .as.text = {"item", 4}};
+        *result = there ? value.as.list->items[path.as.whole]
+                        : (struct jinja_value){.kind = J_UNDEFINED, .as.text = {"item", 4}};
         return LOAM_OK;
     }
     if (path.kind != J_TEXT)
@@ -129,8 +137,8 @@ static int follow(struct jinja_run *run, struct jinja_value value, struct jinja_
     return code;
 }
 
-static int filter_attribute(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                            struct jinja_value *result)
+static int filter_attribute(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                            const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value path;
     (void)name;
@@ -139,8 +147,8 @@ static int filter_attribute(struct jinja_run *run, struct jinja_text name, struc
     return follow(run, value, path, result);
 }
 
-static int filter_join(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                       struct jinja_value *result)
+static int filter_join(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                       const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value by = jinja_word(""), path = {.kind = J_NONE}, item;
     struct jinja_list *items;
@@ -169,8 +177,8 @@ static int filter_join(struct jinja_run *run, struct jinja_text name, struct jin
     return code;
 }
 
-static int filter_end(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                      struct jinja_value *result)
+static int filter_end(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                      const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_list *items;
     (void)arguments;
@@ -183,8 +191,8 @@ static int filter_end(struct jinja_run *run, struct jinja_text name, struct jinj
     return LOAM_OK;
 }
 
-static int filter_list(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                       struct jinja_value *result)
+static int filter_list(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                       const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_list *items;
     UNUSED;
@@ -194,8 +202,8 @@ static int filter_list(struct jinja_run *run, struct jinja_text name, struct jin
     return code;
 }
 
-static int filter_reverse(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                          struct jinja_value *result)
+static int filter_reverse(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                          const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_list *items;
     UNUSED;
@@ -209,8 +217,8 @@ static int filter_reverse(struct jinja_run *run, struct jinja_text name, struct 
     return filter_join(run, name, *result, &(struct jinja_arguments){0}, result);
 }
 
-static int filter_items(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                        struct jinja_value *result)
+static int filter_items(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                        const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     const struct jinja_method method = {value, {"items", 5}};
     UNUSED;
@@ -221,14 +229,15 @@ static int filter_items(struct jinja_run *run, struct jinja_text name, struct ji
     return jinja_call_method(run, &method, arguments, result);
 }
 
-static int filter_tojson(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                         struct jinja_value *result)
+static int filter_tojson(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                         const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value option;
     struct jinja_json how = {-1, false, false, {", ", 2}, {": ", 2}};
     struct lm_bytes out = {0};
     (void)name;
-    if (jinja_argument(arguments, 1, "indent", &option) && option.kind == J_WHOLE && option.as.whole >= 0 && option.as.whole <= 16) {
+    if (jinja_argument(arguments, 1, "indent", &option) && option.kind == J_WHOLE && option.as.whole >= 0 &&
+        option.as.whole <= 16) {
         how.indent = (int)option.as.whole;
         how.item.length = 1;
     }
@@ -252,8 +261,8 @@ static int filter_tojson(struct jinja_run *run, struct jinja_text name, struct j
     return code;
 }
 
-static int filter_number(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                         struct jinja_value *result)
+static int filter_number(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                         const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     const bool whole = jinja_is(name, "int");
     struct jinja_value other = whole ? jinja_whole(0) : (struct jinja_value){.kind = J_NUMBER, .as.number = 0};
@@ -264,8 +273,8 @@ static int filter_number(struct jinja_run *run, struct jinja_text name, struct j
     return LOAM_OK;
 }
 
-static int filter_absolute(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                           struct jinja_value *result)
+static int filter_absolute(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                           const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     UNUSED;
     *result = value;
@@ -278,32 +287,37 @@ static int filter_absolute(struct jinja_run *run, struct jinja_text name, struct
     return LOAM_OK;
 }
 
-static int filter_round(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                        struct jinja_value *result)
+static int filter_round(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                        const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value digits = jinja_whole(0), method = jinja_word("common"), number;
     (void)name;
     jinja_argument(arguments, 0, "precision", &digits);
     jinja_argument(arguments, 1, "method", &method);
-    if (value.kind == J_TEXT || jinja_to_number(value, false, &number) || digits.kind != J_WHOLE || digits.as.whole < -30 || digits.as.whole > 30 ||
-        method.kind != J_TEXT)
+    if (value.kind == J_TEXT || jinja_to_number(value, false, &number) || digits.kind != J_WHOLE ||
+        digits.as.whole < -30 || digits.as.whole > 30 || method.kind != J_TEXT)
         return jinja_fail(run, "found %s to round, wanted a number", jinja_kind_name(value));
     const double scale = pow(10, (double)digits.as.whole), scaled = number.as.number * scale;
-    number.as.number = (jinja_is(method.as.text, "ceil") ? ceil(scaled) : jinja_is(method.as.text, "floor") ? floor(scaled) : rint(scaled)) / scale;
+    number.as.number = (jinja_is(method.as.text, "ceil")    ? ceil(scaled)
+                        : jinja_is(method.as.text, "floor") ? floor(scaled)
+                                                            : rint(scaled)) /
+                       scale;
     *result = number;
     return LOAM_OK;
 }
 
 /* By insertion, for lists are short; equal ones keep their order. */
-static int sort_range(struct jinja_run *run, struct jinja_value *items, struct jinja_value *keys, size_t count, bool descending, bool cased)
+static int sort_range(struct jinja_run *run, struct jinja_value *items, struct jinja_value *keys, size_t count,
+                      bool descending, bool cased)
 {
     int code = LOAM_OK;
     for (size_t i = 1; i < count && !code; i++)
         for (size_t j = i; j > 0 && !code; j--) {
             int order = 0;
             struct jinja_value a = keys[j - 1], b = keys[j];
-            if (!cased && a.kind == J_TEXT && b.kind == J_TEXT && ((code = jinja_recase(run, a.as.text, CASE_LOWER, &a)) ||
-                                                                   (code = jinja_recase(run, b.as.text, CASE_LOWER, &b))))
+            if (!cased && a.kind == J_TEXT && b.kind == J_TEXT &&
+                ((code = jinja_recase(run, a.as.text, CASE_LOWER, &a)) ||
+                 (code = jinja_recase(run, b.as.text, CASE_LOWER, &b))))
                 return code;
             code = jinja_compare(run, a, b, &order);
             if (descending ? order >= 0 : order <= 0)
@@ -315,11 +329,12 @@ static int sort_range(struct jinja_run *run, struct jinja_value *items, struct j
     return code;
 }
 
-static int filter_sort(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                       struct jinja_value *result)
+static int filter_sort(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                       const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     const bool dict = jinja_is(name, "dictsort");
-    struct jinja_value reverse = jinja_truth_value(false), cased = jinja_truth_value(false), path = dict ? jinja_whole(0) : (struct jinja_value){.kind = J_NONE};
+    struct jinja_value reverse = jinja_truth_value(false), cased = jinja_truth_value(false),
+                       path = dict ? jinja_whole(0) : (struct jinja_value){.kind = J_NONE};
     struct jinja_value keys, by;
     struct jinja_list *items;
     jinja_argument(arguments, dict ? 2 : 0, "reverse", &reverse);
@@ -335,15 +350,18 @@ static int filter_sort(struct jinja_run *run, struct jinja_text name, struct jin
         return code;
     for (size_t i = 0; i < items->count && !code; i++) {
         struct jinja_value key;
-        if ((code = follow(run, items->items[i], path, &key)) || (code = jinja_push(run, result->as.list, items->items[i])))
+        if ((code = follow(run, items->items[i], path, &key)) ||
+            (code = jinja_push(run, result->as.list, items->items[i])))
             return code;
         code = jinja_push(run, keys.as.list, key);
     }
-    return code ? code : sort_range(run, result->as.list->items, keys.as.list->items, items->count, jinja_truth(reverse), jinja_truth(cased));
+    return code ? code
+                : sort_range(run, result->as.list->items, keys.as.list->items, items->count, jinja_truth(reverse),
+                             jinja_truth(cased));
 }
 
-static int filter_unique(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                         struct jinja_value *result)
+static int filter_unique(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                         const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_list *items;
     struct jinja_value path = {.kind = J_NONE}, key, seen;
@@ -365,8 +383,8 @@ static int filter_unique(struct jinja_run *run, struct jinja_text name, struct j
     return code;
 }
 
-static int filter_extreme(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                          struct jinja_value *result)
+static int filter_extreme(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                          const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_list *items;
     (void)arguments;
@@ -381,8 +399,8 @@ static int filter_extreme(struct jinja_run *run, struct jinja_text name, struct 
     return code;
 }
 
-static int filter_sum(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                      struct jinja_value *result)
+static int filter_sum(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                      const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value path = {.kind = J_NONE}, item;
     struct jinja_list *items;
@@ -418,8 +436,8 @@ static struct jinja_arguments rest(const struct jinja_arguments *arguments, size
     return left;
 }
 
-static int filter_map(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                      struct jinja_value *result)
+static int filter_map(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                      const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_list *items;
     struct jinja_value path, other = {.kind = J_UNDEFINED, .as.text = name}, item;
@@ -435,7 +453,8 @@ static int filter_map(struct jinja_run *run, struct jinja_text name, struct jinj
     for (size_t i = 0; !code && i < items->count; i++) {
         if ((code = jinja_spend(run, 0)))
             break;
-        code = by_path ? follow(run, items->items[i], path, &item) : jinja_filter(run, called, items->items[i], &behind, &item);
+        code = by_path ? follow(run, items->items[i], path, &item)
+                       : jinja_filter(run, called, items->items[i], &behind, &item);
         if (!code)
             code = jinja_push(run, result->as.list, by_path && item.kind == J_UNDEFINED ? other : item);
     }
@@ -443,8 +462,8 @@ static int filter_map(struct jinja_run *run, struct jinja_text name, struct jinj
 }
 
 /* select, reject, selectattr, rejectattr. */
-static int filter_select(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                         struct jinja_value *result)
+static int filter_select(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                         const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     const bool attribute = jinja_is(name, "selectattr") || jinja_is(name, "rejectattr"), reject = name.data[0] == 'r';
     struct jinja_list *items;
@@ -472,10 +491,11 @@ static int filter_select(struct jinja_run *run, struct jinja_text name, struct j
     return code;
 }
 
-static int filter_indent(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                         struct jinja_value *result)
+static int filter_indent(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                         const struct jinja_arguments *arguments, struct jinja_value *result)
 {
-    struct jinja_value width = jinja_whole(4), first = jinja_truth_value(false), blank = jinja_truth_value(false), lines;
+    struct jinja_value width = jinja_whole(4), first = jinja_truth_value(false), blank = jinja_truth_value(false),
+                       lines;
     struct jinja_text text, by;
     struct lm_bytes out = {0};
     char spaces[64];
@@ -483,8 +503,10 @@ static int filter_indent(struct jinja_run *run, struct jinja_text name, struct j
     jinja_argument(arguments, 0, "width", &width);
     jinja_argument(arguments, 1, "first", &first);
     jinja_argument(arguments, 2, "blank", &blank);
-    if (width.kind != J_TEXT && (width.kind != J_WHOLE || width.as.whole < 0 || width.as.whole > (int64_t)sizeof spaces))
-        return jinja_fail(run, "found %s as the width of indent, wanted 0 to %zu", jinja_kind_name(width), sizeof spaces);
+    if (width.kind != J_TEXT &&
+        (width.kind != J_WHOLE || width.as.whole < 0 || width.as.whole > (int64_t)sizeof spaces))
+        return jinja_fail(run, "found %s as the width of indent, wanted 0 to %zu", jinja_kind_name(width),
+                          sizeof spaces);
     memset(spaces, ' ', sizeof spaces);
     by = width.kind == J_TEXT ? width.as.text : (struct jinja_text){spaces, (size_t)width.as.whole};
     int code = jinja_string(run, value, &text);
@@ -509,18 +531,23 @@ static const struct {
     const char *name;
     filter *call;
 } filters[] = {
-    {"length", filter_length}, {"count", filter_length}, {"trim", filter_trim}, {"upper", filter_case}, {"lower", filter_case},
-    {"title", filter_case}, {"capitalize", filter_case}, {"string", filter_string}, {"safe", filter_same}, {"escape", filter_escape},
-    {"e", filter_escape}, {"replace", filter_replace}, {"default", filter_default}, {"d", filter_default}, {"attr", filter_attribute},
-    {"join", filter_join}, {"first", filter_end}, {"last", filter_end}, {"list", filter_list}, {"reverse", filter_reverse},
-    {"items", filter_items}, {"tojson", filter_tojson}, {"int", filter_number}, {"float", filter_number}, {"abs", filter_absolute},
-    {"round", filter_round}, {"sort", filter_sort}, {"dictsort", filter_sort}, {"unique", filter_unique}, {"min", filter_extreme},
-    {"max", filter_extreme}, {"sum", filter_sum}, {"map", filter_map}, {"select", filter_select}, {"reject", filter_select},
-    {"selectattr", filter_select}, {"rejectattr", filter_select}, {"indent", filter_indent},
+    {"length", filter_length},     {"count", filter_length},    {"trim", filter_trim},
+    {"upper", filter_case},        {"lower", filter_case},      {"title", filter_case},
+    {"capitalize", filter_case},   {"string", filter_string},   {"safe", filter_same},
+    {"escape", filter_escape},     {"e", filter_escape},        {"replace", filter_replace},
+    {"default", filter_default},   {"d", filter_default},       {"attr", filter_attribute},
+    {"join", filter_join},         {"first", filter_end},       {"last", filter_end},
+    {"list", filter_list},         {"reverse", filter_reverse}, {"items", filter_items},
+    {"tojson", filter_tojson},     {"int", filter_number},      {"float", filter_number},
+    {"abs", filter_absolute},      {"round", filter_round},     {"sort", filter_sort},
+    {"dictsort", filter_sort},     {"unique", filter_unique},   {"min", filter_extreme},
+    {"max", filter_extreme},       {"sum", filter_sum},         {"map", filter_map},
+    {"select", filter_select},     {"reject", filter_select},   {"selectattr", filter_select},
+    {"rejectattr", filter_select}, {"indent", filter_indent},
 };
 
-int jinja_filter(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                 struct jinja_value *result)
+int jinja_filter(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                 const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
         if (jinja_is(name, filters[i].name))

@@ -1,5 +1,5 @@
-/* Jinja's source into tokens. Blanks around tags are dealt with here: "-" takes all of them, trim_blocks the line's end behind a
- * block, lstrip_blocks the indentation before one, "+" switches either off. */
+/* Jinja's source into tokens. Blanks around tags are dealt with here: "-" takes all of them, trim_blocks the line's end
+ * behind a block, lstrip_blocks the indentation before one, "+" switches either off. */
 #include "data/jinja_tree.h"
 
 #include <stdarg.h>
@@ -67,7 +67,7 @@ struct lexer {
     struct lm_jinja *jinja;
     struct jinja_tokens *tokens;
     size_t place;
-    bool at_line;           /* what was read last ended a line */
+    bool at_line; /* what was read last ended a line */
     loam_error *error;
 };
 
@@ -215,9 +215,11 @@ static int take_name(struct lexer *lexer)
 {
     const struct lm_jinja *jinja = lexer->jinja;
     const size_t begin = lexer->place;
-    while (lexer->place < jinja->length && (is_letter(jinja->source[lexer->place]) || is_digit(jinja->source[lexer->place])))
+    while (lexer->place < jinja->length &&
+           (is_letter(jinja->source[lexer->place]) || is_digit(jinja->source[lexer->place])))
         lexer->place++;
-    return push(lexer, (struct jinja_token){.kind = T_NAME, .place = begin, .text = {jinja->source + begin, lexer->place - begin}});
+    return push(lexer, (struct jinja_token){
+                           .kind = T_NAME, .place = begin, .text = {jinja->source + begin, lexer->place - begin}});
 }
 
 static int take_number(struct lexer *lexer)
@@ -236,7 +238,8 @@ static int take_number(struct lexer *lexer)
             real = true;
         else if ((c == 'e' || c == 'E') && (is_digit(after) || after == '-' || after == '+'))
             real = true;
-        else if (!is_digit(c) && !((c == '-' || c == '+') && used && (digits[used - 1] == 'e' || digits[used - 1] == 'E')))
+        else if (!is_digit(c) &&
+                 !((c == '-' || c == '+') && used && (digits[used - 1] == 'e' || digits[used - 1] == 'E')))
             break;
         digits[used++] = c;
     }
@@ -245,7 +248,8 @@ static int take_number(struct lexer *lexer)
     loam_error ignored;
     int code = real ? lm_parse_double(digits, &token.number, &ignored) : lm_parse_int(digits, &token.whole, &ignored);
     if (code)
-        return lm_jinja_fail(jinja, begin, LOAM_EFORMAT, lexer->error, "found the number %s, wanted one of at most 64 bits", digits);
+        return lm_jinja_fail(jinja, begin, LOAM_EFORMAT, lexer->error,
+                             "found the number %s, wanted one of at most 64 bits", digits);
     return push(lexer, token);
 }
 
@@ -258,7 +262,10 @@ static uint32_t numbered_escape(const char *text, size_t length, size_t *used)
     size_t i = first;
     for (; i < length && i < first + wanted; i++) {
         const char c = text[i];
-        const int digit = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 99;
+        const int digit = is_digit(c)            ? c - '0'
+                          : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                          : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                                 : 99;
         if (digit >= (first ? 16 : 8))
             break;
         value = value * (first ? 16 : 8) + (uint32_t)digit;
@@ -320,8 +327,8 @@ static int take_text(struct lexer *lexer)
 
 static int take_sign(struct lexer *lexer, char *open, size_t *depth)
 {
-    static const char *const signs[] = {"**", "//", "==", "!=", ">=", "<=", "+", "-", "*", "/", "%", "~", "[", "]", "(", ")", "{", "}",
-                                        "<", ">", "=", ".", ":", "|", ",", ";"};
+    static const char *const signs[] = {"**", "//", "==", "!=", ">=", "<=", "+", "-", "*", "/", "%", "~", "[",
+                                        "]",  "(",  ")",  "{",  "}",  "<",  ">", "=", ".", ":", "|", ",", ";"};
     const struct lm_jinja *jinja = lexer->jinja;
     const size_t place = lexer->place;
     const char *sign = NULL;
@@ -329,15 +336,17 @@ static int take_sign(struct lexer *lexer, char *open, size_t *depth)
         if (starts(lexer, place, signs[i]))
             sign = signs[i];
     if (!sign)
-        return lm_jinja_fail(jinja, place, LOAM_EFORMAT, lexer->error, "found the character '%c', which means nothing in a tag",
-                             jinja->source[place]);
+        return lm_jinja_fail(jinja, place, LOAM_EFORMAT, lexer->error,
+                             "found the character '%c', which means nothing in a tag", jinja->source[place]);
     if (strchr("([{", *sign)) {
         if (*depth == MOST_NESTING)
-            return lm_jinja_fail(jinja, place, LOAM_EFORMAT, lexer->error, "found brackets more than %d deep", MOST_NESTING);
+            return lm_jinja_fail(jinja, place, LOAM_EFORMAT, lexer->error, "found brackets more than %d deep",
+                                 MOST_NESTING);
         open[(*depth)++] = *sign == '(' ? ')' : *sign == '[' ? ']' : '}';
     } else if (strchr(")]}", *sign)) {
         if (*depth == 0 || open[*depth - 1] != *sign)
-            return lm_jinja_fail(jinja, place, LOAM_EFORMAT, lexer->error, "found '%s' where nothing like it is open", sign);
+            return lm_jinja_fail(jinja, place, LOAM_EFORMAT, lexer->error, "found '%s' where nothing like it is open",
+                                 sign);
         (*depth)--;
     }
     lexer->place += strlen(sign);
@@ -362,8 +371,10 @@ static int take_tag(struct lexer *lexer, const char *end, enum jinja_token_kind 
             skip_behind(lexer, sign && c == '-', *end == '%' && !sign);
             return push(lexer, (struct jinja_token){.kind = kind, .place = place});
         }
-        int code = is_letter(c) ? take_name(lexer) : is_digit(c) ? take_number(lexer) : c == '"' || c == '\'' ? take_text(lexer)
-                 : take_sign(lexer, open, &depth);
+        int code = is_letter(c)            ? take_name(lexer)
+                   : is_digit(c)           ? take_number(lexer)
+                   : c == '"' || c == '\'' ? take_text(lexer)
+                                           : take_sign(lexer, open, &depth);
         if (code)
             return code;
     }

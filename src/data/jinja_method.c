@@ -1,13 +1,14 @@
-/* Methods of texts, lists and mappings, as Python has them. What would change a list or a mapping is refused, as by transformers. */
+/* Methods of texts, lists and mappings, as Python has them. What would change a list or a mapping is refused, as by
+ * transformers. */
 #include "data/jinja_run.h"
 
 #include <utf8proc.h>
 
-typedef int method(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                   struct jinja_value *result);
+typedef int method(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                   const struct jinja_arguments *arguments, struct jinja_value *result);
 
-static int text_strip(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                      struct jinja_value *result)
+static int text_strip(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                      const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value characters = {.kind = J_NONE};
     jinja_argument(arguments, 0, "chars", &characters);
@@ -19,42 +20,49 @@ static int text_strip(struct jinja_run *run, struct jinja_value self, struct jin
     return jinja_spend(run, self.as.text.length);
 }
 
-static int text_split(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                      struct jinja_value *result)
+static int text_split(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                      const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value by = {.kind = J_NONE}, most = jinja_whole(-1);
     jinja_argument(arguments, 0, "sep", &by);
     jinja_argument(arguments, 1, "maxsplit", &most);
     if ((by.kind != J_TEXT && by.kind != J_NONE) || most.kind != J_WHOLE)
-        return jinja_fail(run, "found %s and %s, wanted a separator and a whole number", jinja_kind_name(by), jinja_kind_name(most));
+        return jinja_fail(run, "found %s and %s, wanted a separator and a whole number", jinja_kind_name(by),
+                          jinja_kind_name(most));
     if (by.kind == J_NONE && most.as.whole >= 0 && jinja_is(name, "rsplit"))
         return jinja_lacks(run, "found rsplit() at blanks with a limit, which loam does not know");
-    return jinja_split(run, self.as.text, by.kind == J_TEXT ? &by.as.text : NULL, most.as.whole, jinja_is(name, "rsplit"), result);
+    return jinja_split(run, self.as.text, by.kind == J_TEXT ? &by.as.text : NULL, most.as.whole,
+                       jinja_is(name, "rsplit"), result);
 }
 
-static int text_lines(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                      struct jinja_value *result)
+static int text_lines(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                      const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     (void)name;
     (void)arguments;
     return jinja_split_lines(run, self.as.text, result);
 }
 
-static int text_case(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                     struct jinja_value *result)
+static int text_case(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                     const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     (void)arguments;
-    return jinja_recase(run, self.as.text, jinja_is(name, "upper") ? CASE_UPPER : jinja_is(name, "lower") ? CASE_LOWER
-                        : jinja_is(name, "title") ? CASE_TITLE : CASE_CAPITAL, result);
+    return jinja_recase(run, self.as.text,
+                        jinja_is(name, "upper")   ? CASE_UPPER
+                        : jinja_is(name, "lower") ? CASE_LOWER
+                        : jinja_is(name, "title") ? CASE_TITLE
+                                                  : CASE_CAPITAL,
+                        result);
 }
 
 static bool begins_or_ends(struct jinja_text text, struct jinja_text part, bool ends)
 {
-    return text.length >= part.length && !memcmp(text.data + (ends ? text.length - part.length : 0), part.data, part.length);
+    return text.length >= part.length &&
+           !memcmp(text.data + (ends ? text.length - part.length : 0), part.data, part.length);
 }
 
-static int text_begins(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                       struct jinja_value *result)
+static int text_begins(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                       const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value part;
     bool yes = false;
@@ -72,8 +80,8 @@ static int text_begins(struct jinja_run *run, struct jinja_value self, struct ji
     return LOAM_OK;
 }
 
-static int text_without(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                        struct jinja_value *result)
+static int text_without(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                        const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_text part, text = self.as.text;
     const bool ends = jinja_is(name, "removesuffix");
@@ -88,8 +96,8 @@ static int text_without(struct jinja_run *run, struct jinja_value self, struct j
     return LOAM_OK;
 }
 
-static int text_replace(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                        struct jinja_value *result)
+static int text_replace(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                        const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_text old, new;
     struct jinja_value most = jinja_whole(-1);
@@ -105,8 +113,8 @@ static int text_replace(struct jinja_run *run, struct jinja_value self, struct j
     return jinja_replace(run, self.as.text, old, new, most.as.whole, result);
 }
 
-static int text_find(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                     struct jinja_value *result)
+static int text_find(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                     const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_text part, text = self.as.text;
     size_t place = 0;
@@ -126,8 +134,8 @@ static int text_find(struct jinja_run *run, struct jinja_value self, struct jinj
     return code;
 }
 
-static int text_count(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                      struct jinja_value *result)
+static int text_count(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                      const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_text part, text = self.as.text;
     size_t place;
@@ -146,8 +154,8 @@ static int text_count(struct jinja_run *run, struct jinja_value self, struct jin
     return code;
 }
 
-static int text_join(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                     struct jinja_value *result)
+static int text_join(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                     const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value items;
     struct jinja_arguments by = {&self, &name, 1, 1};
@@ -157,8 +165,8 @@ static int text_join(struct jinja_run *run, struct jinja_value self, struct jinj
 }
 
 /* isdigit, isalpha, isalnum, isspace, isupper, islower: of every character, and there is one. */
-static int text_is(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                   struct jinja_value *result)
+static int text_is(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                   const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     const struct jinja_text text = self.as.text;
     bool all = text.length > 0;
@@ -171,16 +179,20 @@ static int text_is(struct jinja_run *run, struct jinja_value self, struct jinja_
         uint32_t c;
         const size_t size = lm_utf8_decode(text.data + i, text.length - i, &c);
         const utf8proc_category_t category = size ? utf8proc_category((int32_t)c) : UTF8PROC_CATEGORY_CN;
-        const bool letter = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO, digit = category == UTF8PROC_CATEGORY_ND;
-        all = jinja_is(name, "isspace") ? jinja_blank(c) : jinja_is(name, "isalpha") ? letter : jinja_is(name, "isdigit") ? digit : letter || digit;
+        const bool letter = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO,
+                   digit = category == UTF8PROC_CATEGORY_ND;
+        all = jinja_is(name, "isspace")   ? jinja_blank(c)
+              : jinja_is(name, "isalpha") ? letter
+              : jinja_is(name, "isdigit") ? digit
+                                          : letter || digit;
         i += size ? size : 1;
     }
     *result = jinja_truth_value(all);
     return jinja_spend(run, text.length);
 }
 
-static int dict_get(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                    struct jinja_value *result)
+static int dict_get(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                    const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value key, other = {.kind = J_NONE};
     (void)name;
@@ -198,8 +210,8 @@ static int dict_get(struct jinja_run *run, struct jinja_value self, struct jinja
     return code;
 }
 
-static int dict_items(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                      struct jinja_value *result)
+static int dict_items(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                      const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     const bool keys = !jinja_is(name, "values"), values = !jinja_is(name, "keys");
     (void)arguments;
@@ -218,8 +230,8 @@ static int dict_items(struct jinja_run *run, struct jinja_value self, struct jin
     return code;
 }
 
-static int list_index(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                      struct jinja_value *result)
+static int list_index(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                      const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value item;
     int64_t count = 0, first = -1;
@@ -239,26 +251,27 @@ static int list_index(struct jinja_run *run, struct jinja_value self, struct jin
     return code;
 }
 
-static int refuse_change(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                         struct jinja_value *result)
+static int refuse_change(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                         const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     (void)arguments;
     (void)result;
-    return jinja_fail(run, "found %.*s(), which would change %s; a template makes a new one instead", JINJA_SHOW(name), jinja_kind_name(self));
+    return jinja_fail(run, "found %.*s(), which would change %s; a template makes a new one instead", JINJA_SHOW(name),
+                      jinja_kind_name(self));
 }
 
-static int copy_self(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                     struct jinja_value *result)
+static int copy_self(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                     const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     (void)run;
     (void)name;
     (void)arguments;
-    *result = self;    /* nothing can change either */
+    *result = self; /* nothing can change either */
     return LOAM_OK;
 }
 
-static int loop_cycle(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                      struct jinja_value *result)
+static int loop_cycle(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                      const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     (void)name;
     if (arguments->count == 0)
@@ -267,8 +280,8 @@ static int loop_cycle(struct jinja_run *run, struct jinja_value self, struct jin
     return LOAM_OK;
 }
 
-static int loop_changed(struct jinja_run *run, struct jinja_value self, struct jinja_text name, const struct jinja_arguments *arguments,
-                        struct jinja_value *result)
+static int loop_changed(struct jinja_run *run, struct jinja_value self, struct jinja_text name,
+                        const struct jinja_arguments *arguments, struct jinja_value *result)
 {
     struct jinja_value now;
     bool equal = false;
@@ -288,19 +301,54 @@ static const struct {
     const char *name;
     method *call;
 } methods[] = {
-    {J_TEXT, "strip", text_strip}, {J_TEXT, "lstrip", text_strip}, {J_TEXT, "rstrip", text_strip}, {J_TEXT, "split", text_split},
-    {J_TEXT, "rsplit", text_split}, {J_TEXT, "splitlines", text_lines}, {J_TEXT, "upper", text_case}, {J_TEXT, "lower", text_case},
-    {J_TEXT, "title", text_case}, {J_TEXT, "capitalize", text_case}, {J_TEXT, "startswith", text_begins}, {J_TEXT, "endswith", text_begins},
-    {J_TEXT, "removeprefix", text_without}, {J_TEXT, "removesuffix", text_without}, {J_TEXT, "replace", text_replace},
-    {J_TEXT, "find", text_find}, {J_TEXT, "rfind", text_find}, {J_TEXT, "index", text_find}, {J_TEXT, "count", text_count},
-    {J_TEXT, "join", text_join}, {J_TEXT, "isdigit", text_is}, {J_TEXT, "isalpha", text_is}, {J_TEXT, "isalnum", text_is},
-    {J_TEXT, "isspace", text_is}, {J_TEXT, "isupper", text_is}, {J_TEXT, "islower", text_is},
-    {J_DICT, "get", dict_get}, {J_DICT, "items", dict_items}, {J_DICT, "keys", dict_items}, {J_DICT, "values", dict_items},
-    {J_DICT, "copy", copy_self}, {J_DICT, "update", refuse_change}, {J_DICT, "pop", refuse_change}, {J_DICT, "clear", refuse_change},
-    {J_DICT, "setdefault", refuse_change}, {J_LIST, "index", list_index}, {J_LIST, "count", list_index}, {J_LIST, "copy", copy_self},
-    {J_LIST, "append", refuse_change}, {J_LIST, "extend", refuse_change}, {J_LIST, "insert", refuse_change},
-    {J_LIST, "pop", refuse_change}, {J_LIST, "remove", refuse_change}, {J_LIST, "reverse", refuse_change}, {J_LIST, "sort", refuse_change},
-    {J_LIST, "clear", refuse_change}, {J_LOOP, "cycle", loop_cycle}, {J_LOOP, "changed", loop_changed},
+    {J_TEXT, "strip", text_strip},
+    {J_TEXT, "lstrip", text_strip},
+    {J_TEXT, "rstrip", text_strip},
+    {J_TEXT, "split", text_split},
+    {J_TEXT, "rsplit", text_split},
+    {J_TEXT, "splitlines", text_lines},
+    {J_TEXT, "upper", text_case},
+    {J_TEXT, "lower", text_case},
+    {J_TEXT, "title", text_case},
+    {J_TEXT, "capitalize", text_case},
+    {J_TEXT, "startswith", text_begins},
+    {J_TEXT, "endswith", text_begins},
+    {J_TEXT, "removeprefix", text_without},
+    {J_TEXT, "removesuffix", text_without},
+    {J_TEXT, "replace", text_replace},
+    {J_TEXT, "find", text_find},
+    {J_TEXT, "rfind", text_find},
+    {J_TEXT, "index", text_find},
+    {J_TEXT, "count", text_count},
+    {J_TEXT, "join", text_join},
+    {J_TEXT, "isdigit", text_is},
+    {J_TEXT, "isalpha", text_is},
+    {J_TEXT, "isalnum", text_is},
+    {J_TEXT, "isspace", text_is},
+    {J_TEXT, "isupper", text_is},
+    {J_TEXT, "islower", text_is},
+    {J_DICT, "get", dict_get},
+    {J_DICT, "items", dict_items},
+    {J_DICT, "keys", dict_items},
+    {J_DICT, "values", dict_items},
+    {J_DICT, "copy", copy_self},
+    {J_DICT, "update", refuse_change},
+    {J_DICT, "pop", refuse_change},
+    {J_DICT, "clear", refuse_change},
+    {J_DICT, "setdefault", refuse_change},
+    {J_LIST, "index", list_index},
+    {J_LIST, "count", list_index},
+    {J_LIST, "copy", copy_self},
+    {J_LIST, "append", refuse_change},
+    {J_LIST, "extend", refuse_change},
+    {J_LIST, "insert", refuse_change},
+    {J_LIST, "pop", refuse_change},
+    {J_LIST, "remove", refuse_change},
+    {J_LIST, "reverse", refuse_change},
+    {J_LIST, "sort", refuse_change},
+    {J_LIST, "clear", refuse_change},
+    {J_LOOP, "cycle", loop_cycle},
+    {J_LOOP, "changed", loop_changed},
 };
 enum { METHODS = sizeof methods / sizeof *methods };
 

@@ -1,5 +1,5 @@
-/* Jinja's tokens into a tree. Precedence as in Jinja2: choice, or, and, not, comparison, sum, ~, product, power, sign, postfix,
- * filters and tests. */
+/* Jinja's tokens into a tree. Precedence as in Jinja2: choice, or, and, not, comparison, sum, ~, product, power, sign,
+ * postfix, filters and tests. */
 #include "data/jinja_tree.h"
 
 enum { MOST_DEPTH = 100 };
@@ -23,11 +23,13 @@ static int unary(struct parser *p, bool filters, struct jinja_node **result);
 static int fail(struct parser *p, const char *wanted)
 {
     const struct jinja_token *token = p->token;
-    static const char *const kinds[] = {"text", "{{", "}}", "{%", "%}", "", "a string", "a number", "a number", "", "the end"};
+    static const char *const kinds[] = {"text",     "{{",       "}}",       "{%", "%}",     "",
+                                        "a string", "a number", "a number", "",   "the end"};
     const bool shown = token->kind == T_NAME || token->kind == T_SIGN;
-    return lm_jinja_fail(p->jinja, token->place, LOAM_EFORMAT, p->error, "found %s%.*s%s, wanted %s", shown ? "'" : kinds[token->kind],
-                         shown ? (int)(token->text.length < 60 ? token->text.length : 60) : 0, shown ? token->text.data : "",
-                         shown ? "'" : "", wanted);
+    return lm_jinja_fail(p->jinja, token->place, LOAM_EFORMAT, p->error, "found %s%.*s%s, wanted %s",
+                         shown ? "'" : kinds[token->kind],
+                         shown ? (int)(token->text.length < 60 ? token->text.length : 60) : 0,
+                         shown ? token->text.data : "", shown ? "'" : "", wanted);
 }
 
 static int make(struct parser *p, enum jinja_node_kind kind, size_t place, struct jinja_node **result)
@@ -241,15 +243,18 @@ static int primary(struct parser *p, struct jinja_node **result)
     const struct jinja_token *token = p->token;
     const size_t place = token->place;
     switch (token->kind) {
-    case T_NAME: return named(p, result);
-    case T_TEXT: return texts(p, result);
+    case T_NAME:
+        return named(p, result);
+    case T_TEXT:
+        return texts(p, result);
     case T_WHOLE:
         p->token++;
         return constant(p, place, (struct jinja_value){.kind = J_WHOLE, .as.whole = token->whole}, result);
     case T_NUMBER:
         p->token++;
         return constant(p, place, (struct jinja_value){.kind = J_NUMBER, .as.number = token->number}, result);
-    default: break;
+    default:
+        break;
     }
     if (skip_sign(p, "("))
         return parenthesis(p, place, result);
@@ -297,7 +302,7 @@ static int postfix(struct parser *p, struct jinja_node **node)
             return code;
         p->token++;
         outer->a = *node;
-        if (dot && p->token->kind == T_WHOLE) {    /* x.0 is x[0] */
+        if (dot && p->token->kind == T_WHOLE) { /* x.0 is x[0] */
             outer->kind = N_ITEM;
             code = primary(p, &outer->b);
         } else {
@@ -328,11 +333,17 @@ static int filter(struct parser *p, struct jinja_node **node)
 static bool test_argument_follows(const struct parser *p)
 {
     switch (p->token->kind) {
-    case T_TEXT: case T_WHOLE: case T_NUMBER: return true;
-    case T_SIGN: return at_sign(p, "[") || at_sign(p, "{");
-    case T_NAME: return !at_name(p, "else") && !at_name(p, "or") && !at_name(p, "and") && !at_name(p, "is") && !at_name(p, "if") &&
-                        !at_name(p, "not") && !at_name(p, "in");
-    default: return false;
+    case T_TEXT:
+    case T_WHOLE:
+    case T_NUMBER:
+        return true;
+    case T_SIGN:
+        return at_sign(p, "[") || at_sign(p, "{");
+    case T_NAME:
+        return !at_name(p, "else") && !at_name(p, "or") && !at_name(p, "and") && !at_name(p, "is") &&
+               !at_name(p, "if") && !at_name(p, "not") && !at_name(p, "in");
+    default:
+        return false;
     }
 }
 
@@ -379,7 +390,8 @@ static int unary_inside(struct parser *p, bool filters, struct jinja_node **resu
     const bool minus = at_sign(p, "-");
     int code;
     if (minus || at_sign(p, "+")) {
-        if ((code = make(p, minus ? N_NEGATIVE : N_POSITIVE, p->token++->place, result)) || (code = unary(p, false, &(*result)->a)))
+        if ((code = make(p, minus ? N_NEGATIVE : N_POSITIVE, p->token++->place, result)) ||
+            (code = unary(p, false, &(*result)->a)))
             return code;
     } else if ((code = primary(p, result))) {
         return code;
@@ -391,7 +403,8 @@ static int unary_inside(struct parser *p, bool filters, struct jinja_node **resu
 static int unary(struct parser *p, bool filters, struct jinja_node **result)
 {
     if (++p->depth > MOST_DEPTH)
-        return lm_jinja_fail(p->jinja, p->token->place, LOAM_EFORMAT, p->error, "found expressions more than %d deep", MOST_DEPTH);
+        return lm_jinja_fail(p->jinja, p->token->place, LOAM_EFORMAT, p->error, "found expressions more than %d deep",
+                             MOST_DEPTH);
     int code = unary_inside(p, filters, result);
     p->depth--;
     return code;
@@ -403,8 +416,8 @@ static const struct {
     enum jinja_operator operator;
     int level;
 } operators[] = {
-    {"+", O_ADD, 0}, {"-", O_SUBTRACT, 0}, {"~", O_JOIN, 1}, {"*", O_MULTIPLY, 2}, {"/", O_DIVIDE, 2}, {"//", O_FLOOR, 2},
-    {"%", O_MODULO, 2}, {"**", O_POWER, 3},
+    {"+", O_ADD, 0},    {"-", O_SUBTRACT, 0}, {"~", O_JOIN, 1},   {"*", O_MULTIPLY, 2},
+    {"/", O_DIVIDE, 2}, {"//", O_FLOOR, 2},   {"%", O_MODULO, 2}, {"**", O_POWER, 3},
 };
 enum { OPERATORS = sizeof operators / sizeof *operators, LEVELS = 4 };
 
@@ -420,7 +433,7 @@ static int level(struct parser *p, int which, struct jinja_node **result)
             return LOAM_OK;
         if ((code = make(p, N_BINARY, p->token++->place, &outer)))
             return code;
-        outer->operator = operators[i].operator;
+        outer->operator= operators[i].operator;
         outer->a = *result;
         *result = outer;
         code = level(p, which + 1, &outer->b);
@@ -436,10 +449,10 @@ static bool comparison_sign(struct parser *p, enum jinja_operator *operator)
     } signs[] = {{"==", O_EQUAL}, {"!=", O_UNEQUAL}, {"<", O_LESS}, {"<=", O_MOST}, {">", O_GREATER}, {">=", O_LEAST}};
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
         if (skip_sign(p, signs[i].sign)) {
-            *operator = signs[i].operator;
+            *operator= signs[i].operator;
             return true;
         }
-    *operator = at_name(p, "in") ? O_IN : O_NOT_IN;
+    *operator= at_name(p, "in") ? O_IN : O_NOT_IN;
     if (skip_name(p, "in"))
         return true;
     if (!at_name(p, "not") || p->token[1].kind != T_NAME || !jinja_is(p->token[1].text, "in"))
@@ -460,7 +473,7 @@ static int comparison(struct parser *p, struct jinja_node **result)
             break;
         if ((code = make(p, N_ARGUMENT, place, &node)) || (code = level(p, 0, &node->a)))
             return code;
-        node->operator = operator;
+        node->operator= operator;
         chain_add(&chain, node);
     }
     if (code || !chain.first)
@@ -520,7 +533,8 @@ static int choice(struct parser *p, struct jinja_node **result)
 static int expression(struct parser *p, bool with_choice, struct jinja_node **result)
 {
     if (++p->depth > MOST_DEPTH)
-        return lm_jinja_fail(p->jinja, p->token->place, LOAM_EFORMAT, p->error, "found expressions more than %d deep", MOST_DEPTH);
+        return lm_jinja_fail(p->jinja, p->token->place, LOAM_EFORMAT, p->error, "found expressions more than %d deep",
+                             MOST_DEPTH);
     int code = with_choice ? choice(p, result) : conjunction(p, true, result);
     p->depth--;
     return code;
@@ -726,9 +740,16 @@ static const struct {
     enum jinja_node_kind kind;
     int (*parse)(struct parser *p, struct jinja_node *node);
 } statements[] = {
-    {"if", N_IF, parse_if}, {"for", N_FOR, parse_for}, {"set", N_SET, parse_set}, {"macro", N_MACRO, parse_macro},
-    {"call", N_CALL_BLOCK, parse_call}, {"filter", N_FILTER_BLOCK, parse_filter}, {"with", N_WITH, parse_with},
-    {"break", N_BREAK, parse_plain}, {"continue", N_CONTINUE, parse_plain}, {"generation", N_GENERATION, parse_generation},
+    {"if", N_IF, parse_if},
+    {"for", N_FOR, parse_for},
+    {"set", N_SET, parse_set},
+    {"macro", N_MACRO, parse_macro},
+    {"call", N_CALL_BLOCK, parse_call},
+    {"filter", N_FILTER_BLOCK, parse_filter},
+    {"with", N_WITH, parse_with},
+    {"break", N_BREAK, parse_plain},
+    {"continue", N_CONTINUE, parse_plain},
+    {"generation", N_GENERATION, parse_generation},
 };
 
 static int statement(struct parser *p, struct chain *chain)
@@ -750,9 +771,11 @@ static int statement(struct parser *p, struct chain *chain)
     }
     if (p->token->kind != T_NAME)
         return fail(p, "the name of a block");
-    return lm_jinja_fail(p->jinja, p->token->place, LOAM_EUNSUPPORTED, p->error,
-                         "found the block '%.*s' where loam knows none of that name; chat templates have if, for, set, macro, call, "
-                         "filter, with, generation, break, continue and raw", JINJA_SHOW(p->token->text));
+    return lm_jinja_fail(
+        p->jinja, p->token->place, LOAM_EUNSUPPORTED, p->error,
+        "found the block '%.*s' where loam knows none of that name; chat templates have if, for, set, macro, call, "
+        "filter, with, generation, break, continue and raw",
+        JINJA_SHOW(p->token->text));
 }
 
 static int output(struct parser *p, struct chain *chain)
@@ -777,7 +800,8 @@ static bool at_end(const struct parser *p, const char *const *ends)
     return false;
 }
 
-/* Statements up to a tag that begins with one of `ends` (the token is left at that word), or to the file's end where there are none. */
+/* Statements up to a tag that begins with one of `ends` (the token is left at that word), or to the file's end where
+ * there are none. */
 static int body(struct parser *p, const char *const *ends, struct jinja_node **result)
 {
     struct chain chain = {0};
@@ -786,8 +810,8 @@ static int body(struct parser *p, const char *const *ends, struct jinja_node **r
         struct jinja_node *node;
         const struct jinja_token *token = p->token;
         if (token->kind == T_END && *ends)
-            return lm_jinja_fail(p->jinja, token->place, LOAM_EFORMAT, p->error, "found the end of the template, wanted {%% %s %%}",
-                                 ends[0]);
+            return lm_jinja_fail(p->jinja, token->place, LOAM_EFORMAT, p->error,
+                                 "found the end of the template, wanted {%% %s %%}", ends[0]);
         if (token->kind == T_END)
             break;
         p->token++;
@@ -822,7 +846,8 @@ static int take_source(struct lm_jinja *jinja, const char *source, size_t length
     if (jinja->length && jinja->source[jinja->length - 1] == '\n')
         jinja->length--;
     const size_t valid = lm_utf8_check(jinja->source, jinja->length);
-    return valid == jinja->length ? LOAM_OK : lm_jinja_fail(jinja, valid, LOAM_EFORMAT, error, "found bytes that are not UTF-8");
+    return valid == jinja->length ? LOAM_OK
+                                  : lm_jinja_fail(jinja, valid, LOAM_EFORMAT, error, "found bytes that are not UTF-8");
 }
 
 int lm_jinja_parse(const char *source, size_t length, const char *name, struct lm_jinja **result, loam_error *error)

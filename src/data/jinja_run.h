@@ -11,17 +11,17 @@ struct jinja_run {
     struct jinja_scope *scope, *top;
     struct lm_bytes *out;
     size_t written, most_written;
-    int64_t steps;                  /* left */
+    int64_t steps; /* left */
     int depth, loops;
-    size_t place;                   /* of the node being evaluated, for messages */
+    size_t place; /* of the node being evaluated, for messages */
     enum { JUMP_NONE, JUMP_BREAK, JUMP_CONTINUE } jump;
-    struct jinja_value captured;    /* of CAPTURE */
+    struct jinja_value captured; /* of CAPTURE */
     loam_error *error;
 };
 /* Arguments of a call, by place and by name. */
 struct jinja_arguments {
     struct jinja_value *items;
-    struct jinja_text *names;       /* empty: by place, and those come first */
+    struct jinja_text *names; /* empty: by place, and those come first */
     size_t count, placed;
 };
 struct jinja_loop {
@@ -30,13 +30,13 @@ struct jinja_loop {
     int depth;
     const struct jinja_node *node;
     struct jinja_scope *scope;
-    struct jinja_value last;        /* of loop.changed */
+    struct jinja_value last; /* of loop.changed */
 };
 
 /* jinja_value.c */
-int jinja_fail(struct jinja_run *run, const char *format, ...) LM_PRINTF(2, 3);        /* LOAM_EFORMAT */
-int jinja_lacks(struct jinja_run *run, const char *format, ...) LM_PRINTF(2, 3);       /* LOAM_EUNSUPPORTED */
-int jinja_spend(struct jinja_run *run, size_t work);    /* LOAM_EFORMAT when the steps are used up */
+int jinja_fail(struct jinja_run *run, const char *format, ...) LM_PRINTF(2, 3);  /* LOAM_EFORMAT */
+int jinja_lacks(struct jinja_run *run, const char *format, ...) LM_PRINTF(2, 3); /* LOAM_EUNSUPPORTED */
+int jinja_spend(struct jinja_run *run, size_t work); /* LOAM_EFORMAT when the steps are used up */
 const char *jinja_kind_name(struct jinja_value value);
 bool jinja_truth(struct jinja_value value);
 struct jinja_value jinja_text_value(const char *data, size_t length);
@@ -59,47 +59,51 @@ int jinja_from_json(struct jinja_run *run, const struct lm_value *value, int dep
 
 /* jinja_write.c: as str(), as repr() and as json.dumps() write it. */
 struct jinja_json {
-    int indent;                     /* -1: one line */
+    int indent; /* -1: one line */
     bool sort, ascii;
-    struct jinja_text item, key;    /* separators */
+    struct jinja_text item, key; /* separators */
 };
 int jinja_write(struct jinja_run *run, struct jinja_value value, bool as_repr, struct lm_bytes *out);
-int jinja_write_json(struct jinja_run *run, struct jinja_value value, const struct jinja_json *how, int level, struct lm_bytes *out);
-int jinja_string(struct jinja_run *run, struct jinja_value value, struct jinja_text *text);    /* str() */
+int jinja_write_json(struct jinja_run *run, struct jinja_value value, const struct jinja_json *how, int level,
+                     struct lm_bytes *out);
+int jinja_string(struct jinja_run *run, struct jinja_value value, struct jinja_text *text); /* str() */
 
 /* jinja_text.c: texts by characters. */
 size_t jinja_count(struct jinja_text text);
-size_t jinja_offset(struct jinja_text text, size_t characters);     /* in bytes, at most the length */
+size_t jinja_offset(struct jinja_text text, size_t characters); /* in bytes, at most the length */
 bool jinja_blank(uint32_t c);
 struct jinja_text jinja_strip(struct jinja_text text, const struct jinja_text *characters, bool left, bool right);
 bool jinja_find(struct jinja_run *run, struct jinja_text text, struct jinja_text part, size_t *place);
 enum jinja_case { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITAL };
 int jinja_recase(struct jinja_run *run, struct jinja_text text, enum jinja_case how, struct jinja_value *result);
-int jinja_replace(struct jinja_run *run, struct jinja_text text, struct jinja_text old, struct jinja_text new, int64_t most,
-                  struct jinja_value *result);
-int jinja_split(struct jinja_run *run, struct jinja_text text, const struct jinja_text *by, int64_t most, bool from_right,
-                struct jinja_value *result);
+int jinja_replace(struct jinja_run *run, struct jinja_text text, struct jinja_text old, struct jinja_text new,
+                  int64_t most, struct jinja_value *result);
+int jinja_split(struct jinja_run *run, struct jinja_text text, const struct jinja_text *by, int64_t most,
+                bool from_right, struct jinja_value *result);
 int jinja_split_lines(struct jinja_run *run, struct jinja_text text, struct jinja_value *result);
-int jinja_to_number(struct jinja_value value, bool whole, struct jinja_value *result);    /* LOAM_EFORMAT, without a message: none */
+int jinja_to_number(struct jinja_value value, bool whole,
+                    struct jinja_value *result); /* LOAM_EFORMAT, without a message: none */
 
 /* jinja_eval.c */
 int jinja_eval(struct jinja_run *run, const struct jinja_node *node, struct jinja_value *result);
-int jinja_attribute(struct jinja_run *run, struct jinja_value value, struct jinja_text name, bool item_first, struct jinja_value *result);
+int jinja_attribute(struct jinja_run *run, struct jinja_value value, struct jinja_text name, bool item_first,
+                    struct jinja_value *result);
 int jinja_arguments(struct jinja_run *run, const struct jinja_node *list, struct jinja_arguments *arguments);
 /* The argument at a place or of a name; false: not given. */
 bool jinja_argument(const struct jinja_arguments *arguments, size_t place, const char *name, struct jinja_value *value);
 int jinja_text_argument(struct jinja_run *run, const struct jinja_arguments *arguments, size_t place, const char *name,
                         struct jinja_text *text);
 /* jinja_call.c, jinja_method.c, jinja_filter.c, jinja_test.c */
-int jinja_call(struct jinja_run *run, struct jinja_value callee, const struct jinja_arguments *arguments, struct jinja_value *result);
+int jinja_call(struct jinja_run *run, struct jinja_value callee, const struct jinja_arguments *arguments,
+               struct jinja_value *result);
 bool jinja_has_method(struct jinja_value self, struct jinja_text name);
 int jinja_call_method(struct jinja_run *run, const struct jinja_method *method, const struct jinja_arguments *arguments,
                       struct jinja_value *result);
 bool jinja_is_function(struct jinja_text name);
-int jinja_filter(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-                 struct jinja_value *result);
-int jinja_test(struct jinja_run *run, struct jinja_text name, struct jinja_value value, const struct jinja_arguments *arguments,
-               bool *holds);
+int jinja_filter(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+                 const struct jinja_arguments *arguments, struct jinja_value *result);
+int jinja_test(struct jinja_run *run, struct jinja_text name, struct jinja_value value,
+               const struct jinja_arguments *arguments, bool *holds);
 /* jinja_block.c */
 int jinja_body(struct jinja_run *run, const struct jinja_node *body);
 int jinja_define(struct jinja_run *run, struct jinja_scope *scope, struct jinja_text name, struct jinja_value value);
@@ -107,6 +111,7 @@ int jinja_scope_new(struct jinja_run *run, struct jinja_scope *parent, struct ji
 /* A macro's or a loop's body, as text. */
 int jinja_call_macro(struct jinja_run *run, const struct jinja_macro *macro, const struct jinja_arguments *arguments,
                      const struct jinja_value *caller, struct jinja_value *result);
-int jinja_loop_again(struct jinja_run *run, const struct jinja_loop *loop, struct jinja_value items, struct jinja_value *result);
+int jinja_loop_again(struct jinja_run *run, const struct jinja_loop *loop, struct jinja_value items,
+                     struct jinja_value *result);
 
 #endif

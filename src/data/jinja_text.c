@@ -23,8 +23,8 @@ size_t jinja_offset(struct jinja_text text, size_t characters)
 
 bool jinja_blank(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 /* The character at `place`; a byte that is none stands for itself. */
@@ -84,7 +84,7 @@ bool jinja_find(struct jinja_run *run, struct jinja_text text, struct jinja_text
 
 int jinja_recase(struct jinja_run *run, struct jinja_text text, enum jinja_case how, struct jinja_value *result)
 {
-    char *out = lm_jinja_take(&run->pool, 2 * text.length, run->error);    /* no letter's other case takes more */
+    char *out = lm_jinja_take(&run->pool, 2 * text.length, run->error); /* no letter's other case takes more */
     size_t length = 0;
     bool inside = false;
     if (!out)
@@ -107,8 +107,8 @@ int jinja_recase(struct jinja_run *run, struct jinja_text text, enum jinja_case 
     return jinja_spend(run, text.length);
 }
 
-int jinja_replace(struct jinja_run *run, struct jinja_text text, struct jinja_text old, struct jinja_text new, int64_t most,
-                  struct jinja_value *result)
+int jinja_replace(struct jinja_run *run, struct jinja_text text, struct jinja_text old, struct jinja_text new,
+                  int64_t most, struct jinja_value *result)
 {
     struct lm_bytes out = {0};
     size_t from = 0, place = 0;
@@ -175,7 +175,8 @@ static bool find_last(struct jinja_text text, struct jinja_text part, size_t *pl
     return false;
 }
 
-static int split_right(struct jinja_run *run, struct jinja_text text, struct jinja_text by, int64_t most, struct jinja_list *list)
+static int split_right(struct jinja_run *run, struct jinja_text text, struct jinja_text by, int64_t most,
+                       struct jinja_list *list)
 {
     size_t place;
     int code = LOAM_OK;
@@ -195,8 +196,8 @@ static int split_right(struct jinja_run *run, struct jinja_text text, struct jin
     return code;
 }
 
-int jinja_split(struct jinja_run *run, struct jinja_text text, const struct jinja_text *by, int64_t most, bool from_right,
-                struct jinja_value *result)
+int jinja_split(struct jinja_run *run, struct jinja_text text, const struct jinja_text *by, int64_t most,
+                bool from_right, struct jinja_value *result)
 {
     size_t place;
     int code = jinja_list_new(run, 0, result);

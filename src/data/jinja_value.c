@@ -29,27 +29,38 @@ int jinja_lacks(struct jinja_run *run, const char *format, ...)
 int jinja_spend(struct jinja_run *run, size_t work)
 {
     run->steps -= 1 + (int64_t)(work / WORK_A_STEP);
-    return run->steps > 0 ? LOAM_OK : jinja_fail(run, "the template took more steps than it may; it does not seem to end");
+    return run->steps > 0 ? LOAM_OK
+                          : jinja_fail(run, "the template took more steps than it may; it does not seem to end");
 }
 
 const char *jinja_kind_name(struct jinja_value value)
 {
-    static const char *const names[] = {"nothing (undefined)", "none", "a truth", "a whole number", "a number", "text", "a list",
-                                        "a mapping", "a namespace", "a loop", "a macro", "a method", "a function"};
+    static const char *const names[] = {
+        "nothing (undefined)", "none",        "a truth", "a whole number", "a number", "text",      "a list",
+        "a mapping",           "a namespace", "a loop",  "a macro",        "a method", "a function"};
     return names[value.kind];
 }
 
 bool jinja_truth(struct jinja_value value)
 {
     switch (value.kind) {
-    case J_UNDEFINED: case J_NONE: return false;
-    case J_TRUTH: return value.as.truth;
-    case J_WHOLE: return value.as.whole != 0;
-    case J_NUMBER: return value.as.number != 0;
-    case J_TEXT: return value.as.text.length != 0;
-    case J_LIST: return value.as.list->count != 0;
-    case J_DICT: return value.as.dict->count != 0;
-    default: return true;
+    case J_UNDEFINED:
+    case J_NONE:
+        return false;
+    case J_TRUTH:
+        return value.as.truth;
+    case J_WHOLE:
+        return value.as.whole != 0;
+    case J_NUMBER:
+        return value.as.number != 0;
+    case J_TEXT:
+        return value.as.text.length != 0;
+    case J_LIST:
+        return value.as.list->count != 0;
+    case J_DICT:
+        return value.as.dict->count != 0;
+    default:
+        return true;
     }
 }
 
@@ -174,7 +185,9 @@ static bool is_number(struct jinja_value value)
 
 static double number_of(struct jinja_value value)
 {
-    return value.kind == J_NUMBER ? value.as.number : value.kind == J_WHOLE ? (double)value.as.whole : (double)value.as.truth;
+    return value.kind == J_NUMBER  ? value.as.number
+           : value.kind == J_WHOLE ? (double)value.as.whole
+                                   : (double)value.as.truth;
 }
 
 static int64_t whole_of(struct jinja_value value)
@@ -224,14 +237,23 @@ int jinja_equal(struct jinja_run *run, struct jinja_value a, struct jinja_value 
     if (a.kind != b.kind)
         return LOAM_OK;
     switch (a.kind) {
-    case J_UNDEFINED: case J_NONE: *equal = true; return LOAM_OK;
+    case J_UNDEFINED:
+    case J_NONE:
+        *equal = true;
+        return LOAM_OK;
     case J_TEXT:
         *equal = a.as.text.length == b.as.text.length && !memcmp(a.as.text.data, b.as.text.data, a.as.text.length);
         return jinja_spend(run, a.as.text.length);
-    case J_LIST: return equal_lists(run, a.as.list, b.as.list, equal);
-    case J_DICT: return equal_dicts(run, a.as.dict, b.as.dict, equal);
-    case J_FUNCTION: *equal = a.as.text.data == b.as.text.data; return LOAM_OK;
-    default: *equal = (const void *)a.as.list == (const void *)b.as.list; return LOAM_OK;
+    case J_LIST:
+        return equal_lists(run, a.as.list, b.as.list, equal);
+    case J_DICT:
+        return equal_dicts(run, a.as.dict, b.as.dict, equal);
+    case J_FUNCTION:
+        *equal = a.as.text.data == b.as.text.data;
+        return LOAM_OK;
+    default:
+        *equal = (const void *)a.as.list == (const void *)b.as.list;
+        return LOAM_OK;
     }
 }
 
@@ -248,8 +270,9 @@ int jinja_compare(struct jinja_run *run, struct jinja_value a, struct jinja_valu
         return code;
     if (is_number(a) && is_number(b)) {
         if (a.kind == J_NUMBER || b.kind == J_NUMBER)
-            *order = number_of(a) != number_of(a) || number_of(b) != number_of(b) ? 2
-                   : (number_of(a) > number_of(b)) - (number_of(a) < number_of(b));
+            *order = number_of(a) != number_of(a) || number_of(b) != number_of(b)
+                         ? 2
+                         : (number_of(a) > number_of(b)) - (number_of(a) < number_of(b));
         else
             *order = (whole_of(a) > whole_of(b)) - (whole_of(a) < whole_of(b));
         return LOAM_OK;
@@ -308,12 +331,23 @@ int jinja_iterate(struct jinja_run *run, struct jinja_value value, struct jinja_
 int jinja_length(struct jinja_run *run, struct jinja_value value, int64_t *length)
 {
     switch (value.kind) {
-    case J_UNDEFINED: *length = 0; return LOAM_OK;
-    case J_TEXT: *length = (int64_t)jinja_count(value.as.text); return jinja_spend(run, value.as.text.length);
-    case J_LIST: *length = (int64_t)value.as.list->count; return LOAM_OK;
-    case J_DICT: *length = (int64_t)value.as.dict->count; return LOAM_OK;
-    case J_LOOP: *length = (int64_t)value.as.loop->items->count; return LOAM_OK;
-    default: return jinja_fail(run, "found %s, which has no length", jinja_kind_name(value));
+    case J_UNDEFINED:
+        *length = 0;
+        return LOAM_OK;
+    case J_TEXT:
+        *length = (int64_t)jinja_count(value.as.text);
+        return jinja_spend(run, value.as.text.length);
+    case J_LIST:
+        *length = (int64_t)value.as.list->count;
+        return LOAM_OK;
+    case J_DICT:
+        *length = (int64_t)value.as.dict->count;
+        return LOAM_OK;
+    case J_LOOP:
+        *length = (int64_t)value.as.loop->items->count;
+        return LOAM_OK;
+    default:
+        return jinja_fail(run, "found %s, which has no length", jinja_kind_name(value));
     }
 }
 
@@ -352,12 +386,22 @@ int jinja_from_json(struct jinja_run *run, const struct lm_value *value, int dep
     if (depth > MOST_JSON)
         return jinja_fail(run, "found variables more than %d deep in each other", MOST_JSON);
     switch (value->kind) {
-    case LM_NULL: return LOAM_OK;
-    case LM_TRUTH: *result = jinja_truth_value(value->truth); return LOAM_OK;
-    case LM_NUMBER: return from_number(run, value, result);
-    case LM_STRING: *result = jinja_text_value(value->text, value->length); return LOAM_OK;
-    case LM_ARRAY: code = jinja_list_new(run, value->length, result); break;
-    case LM_OBJECT: code = jinja_dict_new(run, result); break;
+    case LM_NULL:
+        return LOAM_OK;
+    case LM_TRUTH:
+        *result = jinja_truth_value(value->truth);
+        return LOAM_OK;
+    case LM_NUMBER:
+        return from_number(run, value, result);
+    case LM_STRING:
+        *result = jinja_text_value(value->text, value->length);
+        return LOAM_OK;
+    case LM_ARRAY:
+        code = jinja_list_new(run, value->length, result);
+        break;
+    case LM_OBJECT:
+        code = jinja_dict_new(run, result);
+        break;
     }
     for (size_t i = 0; i < value->length && !code; i++) {
         struct jinja_value item;

@@ -39,8 +39,8 @@ static void format_number(double number, char out[64])
     exponent = atoi(strchr(shortest, 'e') + 1);
     const char *sign = shortest[0] == '-' ? "-" : "";
     if (exponent < -4 || exponent >= 16)
-        snprintf(out, 64, "%s%c%s%.*se%c%02d", sign, digits[0], count > 1 ? "." : "", count - 1, digits + 1, exponent < 0 ? '-' : '+',
-                 abs(exponent));
+        snprintf(out, 64, "%s%c%s%.*se%c%02d", sign, digits[0], count > 1 ? "." : "", count - 1, digits + 1,
+                 exponent < 0 ? '-' : '+', abs(exponent));
     else if (exponent < 0)
         snprintf(out, 64, "%s0.%.*s%.*s", sign, -exponent - 1, "0000", count, digits);
     else if (count > exponent + 1)
@@ -117,13 +117,22 @@ static int write_level(struct jinja_run *run, struct jinja_value value, bool as_
     if (code || level > MOST_LEVELS)
         return code ? code : jinja_fail(run, "found values more than %d deep in each other", MOST_LEVELS);
     switch (value.kind) {
-    case J_UNDEFINED: return as_repr ? put_word(run, out, "Undefined") : LOAM_OK;
-    case J_NONE: return put_word(run, out, "None");
-    case J_TRUTH: return put_word(run, out, value.as.truth ? "True" : "False");
-    case J_WHOLE: case J_NUMBER: return put_number(run, value, out);
-    case J_TEXT: return as_repr ? put_quoted(run, value.as.text, out) : put(run, out, value.as.text.data, value.as.text.length);
-    case J_LIST: case J_DICT: return write_items(run, value, level, out);
-    default: return jinja_fail(run, "found %s where text is to be written", jinja_kind_name(value));
+    case J_UNDEFINED:
+        return as_repr ? put_word(run, out, "Undefined") : LOAM_OK;
+    case J_NONE:
+        return put_word(run, out, "None");
+    case J_TRUTH:
+        return put_word(run, out, value.as.truth ? "True" : "False");
+    case J_WHOLE:
+    case J_NUMBER:
+        return put_number(run, value, out);
+    case J_TEXT:
+        return as_repr ? put_quoted(run, value.as.text, out) : put(run, out, value.as.text.data, value.as.text.length);
+    case J_LIST:
+    case J_DICT:
+        return write_items(run, value, level, out);
+    default:
+        return jinja_fail(run, "found %s where text is to be written", jinja_kind_name(value));
     }
 }
 
@@ -163,7 +172,8 @@ static int json_text(struct jinja_run *run, struct jinja_text text, bool ascii, 
             if (c == (unsigned char)short_ones[j])
                 snprintf(escape, sizeof escape, "\\%c", short_ones[j + 1]);
         if (!*escape && c > 0xFFFF && ascii)
-            snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + ((c - 0x10000) & 0x3FF));
+            snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10),
+                     0xDC00 + ((c - 0x10000) & 0x3FF));
         else if (!*escape && (c < 0x20 || (ascii && c > 0x7E)))
             snprintf(escape, sizeof escape, "\\u%04x", c);
         code = *escape ? put_word(run, out, escape) : put(run, out, text.data + i, size);
@@ -197,8 +207,8 @@ static size_t sorted_member(const struct jinja_dict *dict, size_t index)
     return index;
 }
 
-static int json_member(struct jinja_run *run, const struct jinja_dict *dict, size_t index, const struct jinja_json *how, int level,
-                       struct lm_bytes *out)
+static int json_member(struct jinja_run *run, const struct jinja_dict *dict, size_t index, const struct jinja_json *how,
+                       int level, struct lm_bytes *out)
 {
     struct jinja_text key;
     int code = jinja_spend(run, how->sort ? dict->count * dict->count : 0);
@@ -213,13 +223,15 @@ static int json_member(struct jinja_run *run, const struct jinja_dict *dict, siz
     return code ? code : jinja_write_json(run, dict->values[member], how, level + 1, out);
 }
 
-static int json_items(struct jinja_run *run, struct jinja_value value, const struct jinja_json *how, int level, struct lm_bytes *out)
+static int json_items(struct jinja_run *run, struct jinja_value value, const struct jinja_json *how, int level,
+                      struct lm_bytes *out)
 {
     const bool list = value.kind == J_LIST;
     const size_t count = list ? value.as.list->count : value.as.dict->count;
     for (size_t i = 0; !list && i < count; i++)
         if (value.as.dict->keys[i].kind != J_TEXT)
-            return jinja_fail(run, "found a key that is %s, wanted text for tojson", jinja_kind_name(value.as.dict->keys[i]));
+            return jinja_fail(run, "found a key that is %s, wanted text for tojson",
+                              jinja_kind_name(value.as.dict->keys[i]));
     int code = put_word(run, out, list ? "[" : "{");
     for (size_t i = 0; i < count && !code; i++) {
         code = i ? put(run, out, how->item.data, how->item.length) : LOAM_OK;
@@ -234,21 +246,32 @@ static int json_items(struct jinja_run *run, struct jinja_value value, const str
     return code ? code : put_word(run, out, list ? "]" : "}");
 }
 
-int jinja_write_json(struct jinja_run *run, struct jinja_value value, const struct jinja_json *how, int level, struct lm_bytes *out)
+int jinja_write_json(struct jinja_run *run, struct jinja_value value, const struct jinja_json *how, int level,
+                     struct lm_bytes *out)
 {
     int code = jinja_spend(run, 0);
     if (code || level > MOST_LEVELS)
         return code ? code : jinja_fail(run, "found values more than %d deep in each other", MOST_LEVELS);
     switch (value.kind) {
-    case J_NONE: return put_word(run, out, "null");
-    case J_TRUTH: return put_word(run, out, value.as.truth ? "true" : "false");
-    case J_WHOLE: return put_number(run, value, out);
+    case J_NONE:
+        return put_word(run, out, "null");
+    case J_TRUTH:
+        return put_word(run, out, value.as.truth ? "true" : "false");
+    case J_WHOLE:
+        return put_number(run, value, out);
     case J_NUMBER:
         if (value.as.number - value.as.number != 0)
-            return put_word(run, out, value.as.number != value.as.number ? "NaN" : value.as.number > 0 ? "Infinity" : "-Infinity");
+            return put_word(run, out,
+                            value.as.number != value.as.number ? "NaN"
+                            : value.as.number > 0              ? "Infinity"
+                                                               : "-Infinity");
         return put_number(run, value, out);
-    case J_TEXT: return json_text(run, value.as.text, how->ascii, out);
-    case J_LIST: case J_DICT: return json_items(run, value, how, level, out);
-    default: return jinja_fail(run, "found %s, which tojson cannot write", jinja_kind_name(value));
+    case J_TEXT:
+        return json_text(run, value.as.text, how->ascii, out);
+    case J_LIST:
+    case J_DICT:
+        return json_items(run, value, how, level, out);
+    default:
+        return jinja_fail(run, "found %s, which tojson cannot write", jinja_kind_name(value));
     }
 }

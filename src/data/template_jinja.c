@@ -1,10 +1,12 @@
-/* Rendering with a template that came with a model. Its text is Jinja's; which bytes of it are a message's is found by marks. */
+/* Rendering with a template that came with a model. Its text is Jinja's; which bytes of it are a message's is found by
+ * marks. */
 #include "data/template.h"
 #include "data/jinja_run.h"
 
 #include <string.h>
 
-/* Marks are characters for private use of plane 16: one before and one behind message i. Contents that hold such are not marked. */
+/* Marks are characters for private use of plane 16: one before and one behind message i. Contents that hold such are
+ * not marked. */
 enum { FIRST_MARK = 0x100000, MOST_MARKED = 32000, MARK_BYTES = 4 };
 
 struct span {
@@ -17,22 +19,24 @@ struct work {
     struct lm_rendering *r;
     const struct lm_conversation *conversation;
     struct lm_bytes text;
-    struct span *spans;                 /* of contents, in the text's order */
+    struct span *spans; /* of contents, in the text's order */
     size_t count, capacity;
-    bool found;                         /* spans are known */
-    struct lm_jinja_spans generated;    /* what {% generation %} gave */
-    struct part *trained;               /* in the text's order */
+    bool found;                      /* spans are known */
+    struct lm_jinja_spans generated; /* what {% generation %} gave */
+    struct part *trained;            /* in the text's order */
     size_t trained_count;
 };
 
-int lm_template_parse(const char *source, size_t length, const char *name, const struct lm_template **chosen, loam_error *error)
+int lm_template_parse(const char *source, size_t length, const char *name, const struct lm_template **chosen,
+                      loam_error *error)
 {
     struct lm_jinja *program;
     struct lm_template *made = lm_alloc(1, sizeof *made, error);
     if (!made)
         return LOAM_ENOMEM;
-    int code = memchr(source, 0, length) ? lm_fail(error, LOAM_EFORMAT, "%s: found a chat template with a 0 byte in it", name)
-                                         : lm_jinja_parse(source, length, name, &program, error);
+    int code = memchr(source, 0, length)
+                   ? lm_fail(error, LOAM_EFORMAT, "%s: found a chat template with a 0 byte in it", name)
+                   : lm_jinja_parse(source, length, name, &program, error);
     if (code) {
         lm_free(made);
         return code;
@@ -68,9 +72,11 @@ static bool is_blank(char c)
 enum marks { MARKS_NONE, MARKS_AROUND, MARKS_WITHIN };
 
 /* A content with its marks: around all of it, or within the blanks at its ends, which a template may trim. */
-static int mark(const struct lm_message *message, size_t index, enum marks marks, struct lm_bytes *out, loam_error *error)
+static int mark(const struct lm_message *message, size_t index, enum marks marks, struct lm_bytes *out,
+                loam_error *error)
 {
-    const struct jinja_text core = jinja_strip((struct jinja_text){message->content, message->length}, NULL, true, true);
+    const struct jinja_text core =
+        jinja_strip((struct jinja_text){message->content, message->length}, NULL, true, true);
     size_t begin = (size_t)(core.data - message->content), end = begin + core.length;
     char signs[2][4];
     out->length = 0;
@@ -90,8 +96,8 @@ static int mark(const struct lm_message *message, size_t index, enum marks marks
     return code ? code : lm_bytes_append(out, message->content + end, message->length - end, error);
 }
 
-static int make_variables(const struct lm_rendering *r, const struct lm_conversation *conversation, bool prompt, enum marks marks,
-                          struct lm_document **document)
+static int make_variables(const struct lm_rendering *r, const struct lm_conversation *conversation, bool prompt,
+                          enum marks marks, struct lm_document **document)
 {
     struct lm_bytes json = {0}, content = {0};
     struct lm_json_writer writer = lm_json_writer(&json, -1);
@@ -128,8 +134,8 @@ static int make_variables(const struct lm_rendering *r, const struct lm_conversa
     return code;
 }
 
-static int render(const struct lm_rendering *r, const struct lm_conversation *conversation, bool prompt, enum marks marks,
-                  struct lm_jinja_spans *generated, struct lm_bytes *text)
+static int render(const struct lm_rendering *r, const struct lm_conversation *conversation, bool prompt,
+                  enum marks marks, struct lm_jinja_spans *generated, struct lm_bytes *text)
 {
     struct lm_document *document;
     int code = make_variables(r, conversation, prompt, marks, &document);
@@ -155,7 +161,8 @@ static int add_span(struct work *work, size_t begin, size_t message)
     return LOAM_OK;
 }
 
-/* Takes the marks out of `marked`; spans are found where what is left is the text itself and every mark has its other. */
+/* Takes the marks out of `marked`; spans are found where what is left is the text itself and every mark has its other.
+ */
 static int read_marks(struct work *work, struct lm_bytes *marked)
 {
     size_t length = 0;
@@ -163,7 +170,8 @@ static int read_marks(struct work *work, struct lm_bytes *marked)
     work->count = 0;
     for (size_t i = 0; i < marked->length && sound;) {
         uint32_t c = 0;
-        size_t size = (unsigned char)marked->data[i] == 0xF4 ? lm_utf8_decode(marked->data + i, marked->length - i, &c) : 1;
+        size_t size =
+            (unsigned char)marked->data[i] == 0xF4 ? lm_utf8_decode(marked->data + i, marked->length - i, &c) : 1;
         if (size != MARK_BYTES || c < FIRST_MARK) {
             marked->data[length++] = marked->data[i++];
             continue;
@@ -171,7 +179,8 @@ static int read_marks(struct work *work, struct lm_bytes *marked)
         const size_t message = (c - FIRST_MARK) / 2;
         const bool begins = (c - FIRST_MARK) % 2 == 0;
         i += size;
-        sound = begins ? !open && message < work->conversation->count : open && work->spans[work->count - 1].message == message;
+        sound = begins ? !open && message < work->conversation->count
+                       : open && work->spans[work->count - 1].message == message;
         int code = sound && begins ? add_span(work, length, message) : LOAM_OK;
         if (code)
             return code;
@@ -179,14 +188,16 @@ static int read_marks(struct work *work, struct lm_bytes *marked)
             work->spans[work->count - 1].end = length;
         open = begins;
     }
-    work->found = sound && !open && length == work->text.length && (!length || !memcmp(marked->data, work->text.data, length));
+    work->found =
+        sound && !open && length == work->text.length && (!length || !memcmp(marked->data, work->text.data, length));
     return LOAM_OK;
 }
 
 static bool can_mark(const struct lm_conversation *conversation)
 {
     for (size_t i = 0; i < conversation->count; i++)
-        if (conversation->messages[i].length && memchr(conversation->messages[i].content, 0xF4, conversation->messages[i].length))
+        if (conversation->messages[i].length &&
+            memchr(conversation->messages[i].content, 0xF4, conversation->messages[i].length))
             return false;
     return conversation->count < MOST_MARKED;
 }
@@ -198,7 +209,7 @@ static int find_spans(struct work *work, bool prompt)
     const bool possible = can_mark(work->conversation);
     for (enum marks marks = MARKS_AROUND; possible && marks <= MARKS_WITHIN && !work->found && !code; marks++) {
         loam_error *outer = work->r->error, ignored;
-        work->r->error = &ignored;    /* a template may refuse what it does not know: then there are no spans */
+        work->r->error = &ignored; /* a template may refuse what it does not know: then there are no spans */
         code = render(work->r, work->conversation, prompt, marks, NULL, &marked);
         work->r->error = outer;
         if (code == LOAM_ENOMEM)
@@ -224,7 +235,8 @@ static int generation_prompt(const struct lm_rendering *r, struct lm_bytes *lead
     int code = render(&quiet, &conversation, true, MARKS_NONE, NULL, lead);
     if (!code)
         code = render(&quiet, &conversation, false, MARKS_NONE, NULL, &without);
-    const bool fits = !code && without.length <= lead->length && !(without.length && memcmp(lead->data, without.data, without.length));
+    const bool fits = !code && without.length <= lead->length &&
+                      !(without.length && memcmp(lead->data, without.data, without.length));
     if (fits)
         memmove(lead->data, lead->data + without.length, lead->length - without.length);
     lead->length = fits ? lead->length - without.length : 0;
@@ -240,7 +252,8 @@ static int find_special(const struct work *work, size_t begin, size_t end, struc
     ids->length = starts->length = 0;
     if (begin == end)
         return LOAM_OK;
-    return lm_tokenizer_encode(work->r->tokenizer, work->text.data + begin, end - begin, LM_ENCODE_SPECIAL, ids, starts, work->r->error);
+    return lm_tokenizer_encode(work->r->tokenizer, work->text.data + begin, end - begin, LM_ENCODE_SPECIAL, ids, starts,
+                               work->r->error);
 }
 
 static bool is_special(const struct work *work, int32_t id)
@@ -248,7 +261,8 @@ static bool is_special(const struct work *work, int32_t id)
     return lm_tokenizer_is_special(work->r->tokenizer, id) || id == lm_tokenizer_eos(work->r->tokenizer);
 }
 
-/* Where an assistant's turn ends whose words end at `from`: behind the special token that follows, with nothing but blanks between. */
+/* Where an assistant's turn ends whose words end at `from`: behind the special token that follows, with nothing but
+ * blanks between. */
 static int find_end(const struct work *work, size_t from, size_t limit, size_t *end)
 {
     struct lm_ids ids = {0}, starts = {0};
@@ -275,7 +289,8 @@ static size_t find_begin(const struct work *work, size_t begin, const struct lm_
     const char *text = work->text.data;
     if (begin == 0 || text[begin - 1] != ' ')
         return begin;
-    const bool in_prompt = lead->length && begin >= lead->length && !memcmp(text + begin - lead->length, lead->data, lead->length);
+    const bool in_prompt =
+        lead->length && begin >= lead->length && !memcmp(text + begin - lead->length, lead->data, lead->length);
     return in_prompt ? begin : begin - 1;
 }
 
@@ -286,7 +301,8 @@ static int find_trained(struct work *work)
     if (!(work->trained = lm_alloc(most, sizeof *work->trained, work->r->error)))
         return LOAM_ENOMEM;
     for (size_t i = 0; i < work->generated.length; i++)
-        work->trained[work->trained_count++] = (struct part){work->generated.data[i].begin, work->generated.data[i].end};
+        work->trained[work->trained_count++] =
+            (struct part){work->generated.data[i].begin, work->generated.data[i].end};
     if (work->trained_count)
         return LOAM_OK;
     int code = generation_prompt(work->r, &lead);
@@ -341,10 +357,12 @@ static int emit_own(const struct work *work, size_t begin, size_t end)
     for (size_t i = 0; i < ids.length && !code; i++) {
         if (!is_special(work, ids.data[i]))
             continue;
-        const size_t from = begin + (size_t)starts.data[i], to = i + 1 < ids.length ? begin + (size_t)starts.data[i + 1] : end;
+        const size_t from = begin + (size_t)starts.data[i],
+                     to = i + 1 < ids.length ? begin + (size_t)starts.data[i + 1] : end;
         code = emit_text(work, place, from);
         if (!code)
-            code = lm_rendering_id(work->r, ids.data[i], work->text.data + from, to - from, trained_at(work, from, &until));
+            code = lm_rendering_id(work->r, ids.data[i], work->text.data + from, to - from,
+                                   trained_at(work, from, &until));
         place = to;
     }
     if (!code)
@@ -354,7 +372,8 @@ static int emit_own(const struct work *work, size_t begin, size_t end)
     return code;
 }
 
-/* Where the places of messages are not known, a special token written in one could not be told from the template's own. */
+/* Where the places of messages are not known, a special token written in one could not be told from the template's own.
+ */
 static int check_contents(const struct work *work)
 {
     struct lm_ids ids = {0};
@@ -362,11 +381,15 @@ static int check_contents(const struct work *work)
     for (size_t i = 0; i < work->conversation->count && !code; i++) {
         const struct lm_message *message = &work->conversation->messages[i];
         ids.length = 0;
-        code = lm_tokenizer_encode(work->r->tokenizer, message->content, message->length, LM_ENCODE_SPECIAL, &ids, NULL, work->r->error);
+        code = lm_tokenizer_encode(work->r->tokenizer, message->content, message->length, LM_ENCODE_SPECIAL, &ids, NULL,
+                                   work->r->error);
         for (size_t j = 0; j < ids.length && !code; j++)
             if (is_special(work, ids.data[j]))
-                code = lm_fail(work->r->error, LOAM_EUNSUPPORTED, "turn %zu: found a special token written in the message, and the model's "
-                               "chat template rewrites messages, so that it cannot be told from a real one; take it out", i + 1);
+                code =
+                    lm_fail(work->r->error, LOAM_EUNSUPPORTED,
+                            "turn %zu: found a special token written in the message, and the model's "
+                            "chat template rewrites messages, so that it cannot be told from a real one; take it out",
+                            i + 1);
     }
     lm_ids_free(&ids);
     return code;
@@ -378,7 +401,8 @@ static int check_begin(const struct lm_rendering *r)
     const struct lm_ids *ids = &r->out->ids;
     if (bos < 0 || ids->length < 2 || ids->data[0] != bos || ids->data[1] != bos)
         return LOAM_OK;
-    return lm_fail(r->error, LOAM_EFORMAT, "the model's chat template begins with the beginning-of-sequence token twice, which models have "
+    return lm_fail(r->error, LOAM_EFORMAT,
+                   "the model's chat template begins with the beginning-of-sequence token twice, which models have "
                    "not seen; repair the template, or choose another with --template");
 }
 
@@ -391,11 +415,12 @@ static int run(struct work *work, bool prompt)
     if (code)
         return code;
     if (!work->found && !prompt && !work->generated.length)
-        return lm_fail(r->error, LOAM_EUNSUPPORTED, "the model's chat template rewrites what is said in this conversation, so that the "
+        return lm_fail(r->error, LOAM_EUNSUPPORTED,
+                       "the model's chat template rewrites what is said in this conversation, so that the "
                        "assistant's words cannot be found in its text; for training, choose another with --template");
     if (!work->found && (code = check_contents(work)))
         return code;
-    if ((code = find_trained(work)))    /* of a prompt too: runs of text end in the same places */
+    if ((code = find_trained(work))) /* of a prompt too: runs of text end in the same places */
         return code;
     size_t place = 0;
     for (size_t i = 0; i < work->count && !code; i++) {

@@ -1,5 +1,5 @@
-/* Where a model keeps its template: chat_template.jinja, or the key chat_template of tokenizer_config.json (a text, or a list of
- * named ones). */
+/* Where a model keeps its template: chat_template.jinja, or the key chat_template of tokenizer_config.json (a text, or
+ * a list of named ones). */
 #include "data/template.h"
 #include "tensor/tensor.h"
 
@@ -17,7 +17,8 @@ static const struct lm_template *by_name(const char *name)
 }
 
 /* One of ours by its source, else the source itself. */
-static int recognise(const char *path, const char *jinja, size_t length, const struct lm_template **chosen, loam_error *error)
+static int recognise(const char *path, const char *jinja, size_t length, const struct lm_template **chosen,
+                     loam_error *error)
 {
     const struct lm_template *found = lm_template_recognise(jinja, length);
     if (!found)
@@ -46,7 +47,8 @@ static int from_config(const char *path, const struct lm_template **chosen, loam
     if (!value || value->kind == LM_NULL)
         code = lm_fail(error, LOAM_ENOTFOUND, "%s: found no chat_template; name one with --template: " NAMES, path);
     else if (!jinja || jinja->kind != LM_STRING)
-        code = lm_value_fail(document, value, error, "wanted a Jinja template, or a list of them with one named 'default'; "
+        code = lm_value_fail(document, value, error,
+                             "wanted a Jinja template, or a list of them with one named 'default'; "
                              "name a format with --template: " NAMES);
     else
         code = recognise(path, jinja->text, jinja->length, chosen, error);
@@ -72,7 +74,8 @@ static int from_gguf(const char *path, const struct lm_template **chosen, loam_e
     if (code)
         return code;
     if (!lm_gguf_find(file, "tokenizer.chat_template"))
-        code = lm_fail(error, LOAM_ENOTFOUND, "%s: found no tokenizer.chat_template; name one with --template: " NAMES, path);
+        code = lm_fail(error, LOAM_ENOTFOUND, "%s: found no tokenizer.chat_template; name one with --template: " NAMES,
+                       path);
     else if (!(code = lm_gguf_text(file, "tokenizer.chat_template", &jinja, error)))
         code = recognise(path, jinja, strlen(jinja), chosen, error);
     lm_gguf_close(file);
@@ -91,8 +94,10 @@ static int from_directory(const char *directory, const struct lm_template **chos
     else if (config && lm_file_exists(config))
         code = from_config(config, chosen, error);
     else if (config)
-        code = lm_fail(error, LOAM_ENOTFOUND, "%s: found no tokenizer_config.json with a chat template; name one with "
-                       "--template: " NAMES, directory);
+        code = lm_fail(error, LOAM_ENOTFOUND,
+                       "%s: found no tokenizer_config.json with a chat template; name one with "
+                       "--template: " NAMES,
+                       directory);
     lm_free(jinja);
     lm_free(config);
     return code;
@@ -101,8 +106,8 @@ static int from_directory(const char *directory, const struct lm_template **chos
 int lm_template_find(const char *name, const char *directory, const struct lm_template **chosen, loam_error *error)
 {
     if (!name && !directory)
-        return lm_fail(error, LOAM_EUSAGE, "found no chat template and no model to take one from; name one with --template: "
-                       NAMES);
+        return lm_fail(error, LOAM_EUSAGE,
+                       "found no chat template and no model to take one from; name one with --template: " NAMES);
     if (!name)
         return from_directory(directory, chosen, error);
     const struct lm_template *found = by_name(name);

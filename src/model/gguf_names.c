@@ -1,8 +1,9 @@
-/* A model as GGUF files describe it: metadata to configuration and back, names of tensors, and in which order rows stand.
+/* A model as GGUF files describe it: metadata to configuration and back, names of tensors, and in which order rows
+ * stand.
  *
- * Keys and names: ggml's docs/gguf.md and the gguf package's tables. Llama's q and k: there each head's rows stand in pairs
- * (row 2 i + j of a head is row j D/2 + i of transformers' order), since llama.cpp rotates neighbours. GPT-2's matrices are
- * [out, in] there. */
+ * Keys and names: ggml's docs/gguf.md and the gguf package's tables. Llama's q and k: there each head's rows stand in
+ * pairs (row 2 i + j of a head is row j D/2 + i of transformers' order), since llama.cpp rotates neighbours. GPT-2's
+ * matrices are [out, in] there. */
 #include "gguf_files.h"
 
 #include <math.h>
@@ -15,17 +16,30 @@ static const struct {
 } architectures[] = {{"gpt2", LM_GPT2}, {"llama", LM_LLAMA}, {"qwen2", LM_QWEN2}, {"qwen3", LM_QWEN3}};
 
 static const char *const names[LM_PART_COUNT] = {
-    [LM_PART_EMBEDDING] = "token_embd.weight", [LM_PART_POSITIONS] = "position_embd.weight",
-    [LM_PART_NORM1] = "attn_norm.weight", [LM_PART_NORM1_BIAS] = "attn_norm.bias",
-    [LM_PART_Q] = "attn_q.weight", [LM_PART_K] = "attn_k.weight", [LM_PART_V] = "attn_v.weight",
-    [LM_PART_Q_BIAS] = "attn_q.bias", [LM_PART_K_BIAS] = "attn_k.bias", [LM_PART_V_BIAS] = "attn_v.bias",
-    [LM_PART_Q_NORM] = "attn_q_norm.weight", [LM_PART_K_NORM] = "attn_k_norm.weight",
-    [LM_PART_OUT] = "attn_output.weight", [LM_PART_OUT_BIAS] = "attn_output.bias",
-    [LM_PART_NORM2] = "ffn_norm.weight", [LM_PART_NORM2_BIAS] = "ffn_norm.bias",
-    [LM_PART_GATE] = "ffn_gate.weight", [LM_PART_UP] = "ffn_up.weight",
-    [LM_PART_GATE_BIAS] = "ffn_gate.bias", [LM_PART_UP_BIAS] = "ffn_up.bias",
-    [LM_PART_DOWN] = "ffn_down.weight", [LM_PART_DOWN_BIAS] = "ffn_down.bias",
-    [LM_PART_FINAL_NORM] = "output_norm.weight", [LM_PART_FINAL_NORM_BIAS] = "output_norm.bias",
+    [LM_PART_EMBEDDING] = "token_embd.weight",
+    [LM_PART_POSITIONS] = "position_embd.weight",
+    [LM_PART_NORM1] = "attn_norm.weight",
+    [LM_PART_NORM1_BIAS] = "attn_norm.bias",
+    [LM_PART_Q] = "attn_q.weight",
+    [LM_PART_K] = "attn_k.weight",
+    [LM_PART_V] = "attn_v.weight",
+    [LM_PART_Q_BIAS] = "attn_q.bias",
+    [LM_PART_K_BIAS] = "attn_k.bias",
+    [LM_PART_V_BIAS] = "attn_v.bias",
+    [LM_PART_Q_NORM] = "attn_q_norm.weight",
+    [LM_PART_K_NORM] = "attn_k_norm.weight",
+    [LM_PART_OUT] = "attn_output.weight",
+    [LM_PART_OUT_BIAS] = "attn_output.bias",
+    [LM_PART_NORM2] = "ffn_norm.weight",
+    [LM_PART_NORM2_BIAS] = "ffn_norm.bias",
+    [LM_PART_GATE] = "ffn_gate.weight",
+    [LM_PART_UP] = "ffn_up.weight",
+    [LM_PART_GATE_BIAS] = "ffn_gate.bias",
+    [LM_PART_UP_BIAS] = "ffn_up.bias",
+    [LM_PART_DOWN] = "ffn_down.weight",
+    [LM_PART_DOWN_BIAS] = "ffn_down.bias",
+    [LM_PART_FINAL_NORM] = "output_norm.weight",
+    [LM_PART_FINAL_NORM_BIAS] = "output_norm.bias",
     [LM_PART_HEAD] = "output.weight",
 };
 
@@ -64,9 +78,11 @@ void lm_gguf_rope_factors(const struct lm_config *config, float *factors)
         const double length = 2 * pi * pow(config->rope_theta, 2 * (double)i / size);
         const double longest = (double)config->rope_original_context / config->rope_low;
         const double shortest = (double)config->rope_original_context / config->rope_high;
-        const double smooth = ((double)config->rope_original_context / length - config->rope_low) / (config->rope_high - config->rope_low);
-        const double factor = length < shortest ? 1 : length > longest ? config->rope_factor
-                            : 1 / ((1 - smooth) / config->rope_factor + smooth);
+        const double smooth = ((double)config->rope_original_context / length - config->rope_low) /
+                              (config->rope_high - config->rope_low);
+        const double factor = length < shortest  ? 1
+                              : length > longest ? config->rope_factor
+                                                 : 1 / ((1 - smooth) / config->rope_factor + smooth);
         factors[i] = (float)factor;
     }
 }
@@ -104,8 +120,8 @@ static double number(struct reader *reader, const char *name, double absent)
     if (!reader->code && lm_gguf_find(reader->file, key_of(reader, name, key)))
         reader->code = lm_gguf_double(reader->file, key, &value, reader->error);
     if (!reader->code && !(value > 0))
-        reader->code = lm_fail(reader->error, LOAM_EFORMAT, "%s: %s: found %g, wanted a number above 0", lm_gguf_path(reader->file),
-                               key_of(reader, name, key), value);
+        reader->code = lm_fail(reader->error, LOAM_EFORMAT, "%s: %s: found %g, wanted a number above 0",
+                               lm_gguf_path(reader->file), key_of(reader, name, key), value);
     return value;
 }
 
@@ -127,11 +143,14 @@ static int find_family(const struct lm_gguf *file, enum lm_family *family, const
             *family = architectures[i].family;
             return LOAM_OK;
         }
-    return lm_fail(error, LOAM_EUNSUPPORTED, "%s: general.architecture: found \"%s\", wanted gpt2, llama, qwen2 or qwen3; take a model "
-                   "of one of these", lm_gguf_path(file), *prefix);
+    return lm_fail(error, LOAM_EUNSUPPORTED,
+                   "%s: general.architecture: found \"%s\", wanted gpt2, llama, qwen2 or qwen3; take a model "
+                   "of one of these",
+                   lm_gguf_path(file), *prefix);
 }
 
-/* How rotary frequencies are scaled: Llama 3's way stands in the file as a tensor of factors, from which its numbers are found. */
+/* How rotary frequencies are scaled: Llama 3's way stands in the file as a tensor of factors, from which its numbers
+ * are found. */
 static void read_rope(struct reader *reader, struct lm_config *config)
 {
     char key[128];
@@ -146,8 +165,8 @@ static void read_rope(struct reader *reader, struct lm_config *config)
         config->rope_linear = true;
         config->rope_factor = number(reader, "rope.scaling.factor", 1);
     } else if (strcmp(type, "none") != 0) {
-        reader->code = lm_fail(reader->error, LOAM_EUNSUPPORTED, "%s: %s: found \"%s\", wanted none or linear", lm_gguf_path(reader->file),
-                               key, type);
+        reader->code = lm_fail(reader->error, LOAM_EUNSUPPORTED, "%s: %s: found \"%s\", wanted none or linear",
+                               lm_gguf_path(reader->file), key, type);
     }
     if (!tensor || reader->code)
         return;
@@ -167,8 +186,10 @@ static void read_rope(struct reader *reader, struct lm_config *config)
         if (equal)
             return;
     }
-    reader->code = lm_fail(reader->error, LOAM_EUNSUPPORTED, "%s: rope_freqs.weight: found factors that are not those of Llama 3; loam "
-                           "knows no other such scaling", lm_gguf_path(reader->file));
+    reader->code = lm_fail(reader->error, LOAM_EUNSUPPORTED,
+                           "%s: rope_freqs.weight: found factors that are not those of Llama 3; loam "
+                           "knows no other such scaling",
+                           lm_gguf_path(reader->file));
 }
 
 static bool same_tensor(const struct lm_tensor *a, const struct lm_tensor *b)
@@ -178,17 +199,21 @@ static bool same_tensor(const struct lm_tensor *a, const struct lm_tensor *b)
 
 static void read_sizes(struct reader *reader, struct lm_config *config)
 {
-    const struct lm_tensor *table = lm_gguf_tensor(reader->file, "token_embd.weight"), *head = lm_gguf_tensor(reader->file, "output.weight");
+    const struct lm_tensor *table = lm_gguf_tensor(reader->file, "token_embd.weight"),
+                           *head = lm_gguf_tensor(reader->file, "output.weight");
     config->width = whole(reader, "embedding_length", INT32_MAX, -1);
     config->layers = whole(reader, "block_count", 10000, -1);
     config->heads = whole(reader, "attention.head_count", 65536, -1);
     config->kv_heads = whole(reader, "attention.head_count_kv", 65536, config->heads);
-    config->head_size = whole(reader, "attention.key_length", INT32_MAX, config->width / config->heads ? config->width / config->heads : 1);
+    config->head_size = whole(reader, "attention.key_length", INT32_MAX,
+                              config->width / config->heads ? config->width / config->heads : 1);
     config->feed_forward = whole(reader, "feed_forward_length", INT32_MAX, -1);
     config->context = whole(reader, "context_length", INT32_MAX, -1);
     if (!reader->code && (!table || table->rank != 2))
-        reader->code = lm_fail(reader->error, LOAM_EFORMAT, "%s: found no matrix \"token_embd.weight\", wanted the embedding table; the file "
-                               "holds no model, or not all of it", lm_gguf_path(reader->file));
+        reader->code = lm_fail(reader->error, LOAM_EFORMAT,
+                               "%s: found no matrix \"token_embd.weight\", wanted the embedding table; the file "
+                               "holds no model, or not all of it",
+                               lm_gguf_path(reader->file));
     config->vocabulary = reader->code ? 1 : table->shape[0];
     config->tied = !head || same_tensor(table, head);
 }
@@ -215,8 +240,10 @@ int lm_gguf_config(const struct lm_gguf *file, struct lm_config *result, loam_er
         config.family = LM_MISTRAL;
         config.window = whole(&reader, "attention.sliding_window", INT32_MAX, 0);
     }
-    if (lm_gguf_find(file, key_of(&reader, "expert_count", key)) && whole(&reader, "expert_count", INT32_MAX, 1) > 0 && !reader.code)
-        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: %s: found a mixture of experts, which loam does not compute", lm_gguf_path(file), key);
+    if (lm_gguf_find(file, key_of(&reader, "expert_count", key)) && whole(&reader, "expert_count", INT32_MAX, 1) > 0 &&
+        !reader.code)
+        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: %s: found a mixture of experts, which loam does not compute",
+                       lm_gguf_path(file), key);
     config.bos = token(&reader, "tokenizer.ggml.bos_token_id", config.vocabulary);
     config.eos = token(&reader, "tokenizer.ggml.eos_token_id", config.vocabulary);
     config.pad = token(&reader, "tokenizer.ggml.padding_token_id", config.vocabulary);
@@ -228,8 +255,8 @@ int lm_gguf_config(const struct lm_gguf *file, struct lm_config *result, loam_er
 
 /* --- Writing --- */
 
-int lm_gguf_put_config(struct lm_gguf_writer *writer, const struct lm_config *config, enum lm_dtype dtype, const char *path,
-                       loam_error *error)
+int lm_gguf_put_config(struct lm_gguf_writer *writer, const struct lm_config *config, enum lm_dtype dtype,
+                       const char *path, loam_error *error)
 {
     const char *prefix = config->family == LM_MISTRAL ? "llama" : lm_config_family(config);
     char key[128];
@@ -237,16 +264,22 @@ int lm_gguf_put_config(struct lm_gguf_writer *writer, const struct lm_config *co
         const char *name;
         int64_t value;
     } sizes[] = {
-        {"context_length", config->context}, {"embedding_length", config->width}, {"block_count", config->layers},
-        {"feed_forward_length", config->feed_forward}, {"attention.head_count", config->heads},
-        {"attention.head_count_kv", config->kv_heads}, {"attention.key_length", config->head_size},
-        {"attention.value_length", config->head_size}, {"vocab_size", config->vocabulary},
+        {"context_length", config->context},
+        {"embedding_length", config->width},
+        {"block_count", config->layers},
+        {"feed_forward_length", config->feed_forward},
+        {"attention.head_count", config->heads},
+        {"attention.head_count_kv", config->kv_heads},
+        {"attention.key_length", config->head_size},
+        {"attention.value_length", config->head_size},
+        {"vocab_size", config->vocabulary},
         {"rope.dimension_count", config->learned_positions ? 0 : config->head_size},
         {"attention.sliding_window", config->family == LM_MISTRAL ? config->window : 0},
     };
     const uint32_t type = dtype == LM_F32 ? 0 : dtype == LM_F16 ? 1 : dtype == LM_Q4_0 ? 2 : dtype == LM_Q8_0 ? 7 : 32;
     if (config->window && config->family != LM_MISTRAL)
-        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: a sliding window of %s cannot be told in a GGUF file", path, prefix);
+        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: a sliding window of %s cannot be told in a GGUF file", path,
+                       prefix);
     lm_gguf_put_text(writer, "general.architecture", prefix, strlen(prefix));
     lm_gguf_put_u32(writer, "general.file_type", type);
     lm_gguf_put_u32(writer, "general.quantization_version", 2);
@@ -255,7 +288,8 @@ int lm_gguf_put_config(struct lm_gguf_writer *writer, const struct lm_config *co
         if (sizes[i].value)
             lm_gguf_put_u32(writer, key, (uint32_t)sizes[i].value);
     }
-    snprintf(key, sizeof key, "%s.attention.%s", prefix, config->layer_norm ? "layer_norm_epsilon" : "layer_norm_rms_epsilon");
+    snprintf(key, sizeof key, "%s.attention.%s", prefix,
+             config->layer_norm ? "layer_norm_epsilon" : "layer_norm_rms_epsilon");
     lm_gguf_put_f32(writer, key, (float)config->norm_eps);
     if (config->learned_positions)
         return LOAM_OK;

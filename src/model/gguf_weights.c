@@ -10,16 +10,19 @@ static int check_tensor(struct lm_model *model, size_t index, const struct lm_te
     const struct lm_parameter *parameter = &model->parameters[index];
     const bool grows = parameter->part == LM_PART_EMBEDDING || parameter->part == LM_PART_HEAD;
     const bool turned = lm_gguf_turned(&model->config, parameter);
-    int64_t wanted[2] = {grows ? model->file_vocabulary : parameter->shape[0], parameter->rank == 2 ? parameter->shape[1] : 1};
+    int64_t wanted[2] = {grows ? model->file_vocabulary : parameter->shape[0],
+                         parameter->rank == 2 ? parameter->shape[1] : 1};
     if (turned)
         wanted[0] = parameter->shape[1], wanted[1] = parameter->shape[0];
     /* Vectors may stand there as [1, n]. */
     const int64_t columns = parameter->rank == 2 && tensor->rank == 2 ? tensor->shape[1] : 1;
     if (tensor->count != (uint64_t)wanted[0] * (uint64_t)wanted[1] || columns != wanted[1])
-        return lm_fail(error, LOAM_EMISMATCH, "%s: tensor \"%s\": found %" PRIu64 " elements in rows of %" PRId64 ", wanted %" PRId64
-                       " rows of %" PRId64 " as the metadata have it; the file is damaged", lm_gguf_path(model->gguf), tensor->name,
-                       tensor->count, columns, wanted[0], wanted[1]);
-    if (!lm_dtype_is_block(tensor->dtype) && tensor->dtype != LM_F32 && tensor->dtype != LM_BF16 && tensor->dtype != LM_F16)
+        return lm_fail(error, LOAM_EMISMATCH,
+                       "%s: tensor \"%s\": found %" PRIu64 " elements in rows of %" PRId64 ", wanted %" PRId64
+                       " rows of %" PRId64 " as the metadata have it; the file is damaged",
+                       lm_gguf_path(model->gguf), tensor->name, tensor->count, columns, wanted[0], wanted[1]);
+    if (!lm_dtype_is_block(tensor->dtype) && tensor->dtype != LM_F32 && tensor->dtype != LM_BF16 &&
+        tensor->dtype != LM_F16)
         return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tensor \"%s\": found type %s, wanted floating or block numbers",
                        lm_gguf_path(model->gguf), tensor->name, lm_dtype_name(tensor->dtype));
     model->sources[index] = tensor;
@@ -34,8 +37,10 @@ int lm_gguf_weights_check(struct lm_model *model, loam_error *error)
         lm_gguf_parameter_name(&model->config, &model->parameters[i], name);
         const struct lm_tensor *tensor = lm_gguf_tensor(model->gguf, name);
         if (!tensor)
-            return lm_fail(error, LOAM_EMISMATCH, "%s: tensor \"%s\" is missing, which the model that the metadata describe has; fetch the "
-                           "file again", lm_gguf_path(model->gguf), name);
+            return lm_fail(error, LOAM_EMISMATCH,
+                           "%s: tensor \"%s\" is missing, which the model that the metadata describe has; fetch the "
+                           "file again",
+                           lm_gguf_path(model->gguf), name);
         const int code = check_tensor(model, i, tensor, error);
         if (code)
             return code;
@@ -44,8 +49,10 @@ int lm_gguf_weights_check(struct lm_model *model, loam_error *error)
     const bool spare_head = model->config.tied && lm_gguf_tensor(model->gguf, "output.weight");
     const bool factors = lm_gguf_tensor(model->gguf, "rope_freqs.weight") != NULL;
     if (used + spare_head + factors != lm_gguf_tensors(model->gguf))
-        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: found %zu tensors, wanted the %zu of this architecture; the model has parts that loam "
-                       "does not compute", lm_gguf_path(model->gguf), lm_gguf_tensors(model->gguf), used);
+        return lm_fail(error, LOAM_EUNSUPPORTED,
+                       "%s: found %zu tensors, wanted the %zu of this architecture; the model has parts that loam "
+                       "does not compute",
+                       lm_gguf_path(model->gguf), lm_gguf_tensors(model->gguf), used);
     return LOAM_OK;
 }
 
@@ -62,8 +69,9 @@ static int fetch(const struct lm_model *model, size_t index, enum lm_dtype dtype
     const struct lm_tensor *tensor = model->sources[index];
     const bool turned = lm_gguf_turned(&model->config, parameter);
     const size_t element = (size_t)lm_dtype_bits(dtype) / 8;
-    const size_t columns = parameter->rank == 2 ? (size_t)tensor->shape[1] : parameter->layer >= 0 && reordered(model, index) ? 1
-                         : (size_t)tensor->count;
+    const size_t columns = parameter->rank == 2                               ? (size_t)tensor->shape[1]
+                           : parameter->layer >= 0 && reordered(model, index) ? 1
+                                                                              : (size_t)tensor->count;
     const size_t rows = columns ? (size_t)tensor->count / columns : 0;
     uint64_t bytes = 0;
     float *row = lm_alloc(columns, sizeof *row, error);
@@ -117,7 +125,8 @@ struct writing {
     size_t count;
 };
 
-/* Vectors and the table of positions stay F32, as do rows that are no whole blocks; with Q4_0, the table and the head are Q8_0. */
+/* Vectors and the table of positions stay F32, as do rows that are no whole blocks; with Q4_0, the table and the head
+ * are Q8_0. */
 static enum lm_dtype choose(const struct lm_parameter *parameter, enum lm_dtype dtype, int64_t columns)
 {
     const bool table = parameter->part == LM_PART_EMBEDDING || parameter->part == LM_PART_HEAD;
@@ -142,15 +151,17 @@ static int list_tensors(struct writing *writing, enum lm_dtype dtype, loam_error
         lm_gguf_parameter_name(&model->config, parameter, writing->names[i]);
         writing->shapes[i][0] = parameter->shape[turned ? 1 : 0];
         writing->shapes[i][1] = parameter->shape[turned ? 0 : 1];
-        writing->list[i] = (struct lm_tensor){.name = writing->names[i], .rank = parameter->rank, .shape = writing->shapes[i],
+        writing->list[i] = (struct lm_tensor){.name = writing->names[i],
+                                              .rank = parameter->rank,
+                                              .shape = writing->shapes[i],
                                               .dtype = choose(parameter, dtype, writing->shapes[i][1])};
     }
     writing->count = model->count;
     if (model->config.rope_llama3) {
         snprintf(writing->names[most - 1], sizeof writing->names[0], "rope_freqs.weight");
         writing->shapes[most - 1][0] = model->config.head_size / 2;
-        writing->list[most - 1] = (struct lm_tensor){.name = writing->names[most - 1], .dtype = LM_F32, .rank = 1,
-                                                     .shape = writing->shapes[most - 1]};
+        writing->list[most - 1] = (struct lm_tensor){
+            .name = writing->names[most - 1], .dtype = LM_F32, .rank = 1, .shape = writing->shapes[most - 1]};
         writing->count++;
     }
     return LOAM_OK;
@@ -204,17 +215,19 @@ static int put_all(struct writing *writing, loam_error *error)
     if (!factors)
         return LOAM_ENOMEM;
     lm_gguf_rope_factors(config, factors);
-    code = lm_gguf_put(writing->writer, writing->model->count, 0, factors, (size_t)config->head_size / 2 * sizeof *factors, error);
+    code = lm_gguf_put(writing->writer, writing->model->count, 0, factors,
+                       (size_t)config->head_size / 2 * sizeof *factors, error);
     lm_free(factors);
     return code;
 }
 
-int lm_model_save_gguf(const struct lm_model *model, const char *path, enum lm_dtype dtype, lm_gguf_more *more, void *user,
-                       loam_error *error)
+int lm_model_save_gguf(const struct lm_model *model, const char *path, enum lm_dtype dtype, lm_gguf_more *more,
+                       void *user, loam_error *error)
 {
     struct writing writing = {.model = model};
     if (dtype != LM_F32 && dtype != LM_BF16 && dtype != LM_F16 && dtype != LM_Q8_0 && dtype != LM_Q4_0)
-        return lm_fail(error, LOAM_EUSAGE, "%s: found type %s, wanted F32, BF16, F16, Q8_0 or Q4_0", path, lm_dtype_name(dtype));
+        return lm_fail(error, LOAM_EUSAGE, "%s: found type %s, wanted F32, BF16, F16, Q8_0 or Q4_0", path,
+                       lm_dtype_name(dtype));
     if (!model->complete)
         return lm_fail(error, LOAM_EUSAGE, "%s: the model's weights are not loaded yet", path);
     int code = lm_gguf_create(path, &writing.writer, error);

@@ -27,11 +27,13 @@ struct naming {
 static int by_text(const void *left, const void *right, void *user)
 {
     const struct naming *naming = user;
-    return strcmp(naming->name(naming->file, *(const size_t *)left), naming->name(naming->file, *(const size_t *)right));
+    return strcmp(naming->name(naming->file, *(const size_t *)left),
+                  naming->name(naming->file, *(const size_t *)right));
 }
 
 /* The list sorted by name; a name that stands twice is refused. */
-static int sort(const struct lm_gguf *file, namer *name, size_t count, const char *what, size_t **result, loam_error *error)
+static int sort(const struct lm_gguf *file, namer *name, size_t count, const char *what, size_t **result,
+                loam_error *error)
 {
     struct naming naming = {file, name};
     size_t *order = lm_alloc(count, sizeof *order, error);
@@ -192,23 +194,27 @@ static int find(const struct lm_gguf *file, const char *key, const struct lm_ggu
     *value = lm_gguf_find(file, key);
     if (*value)
         return LOAM_OK;
-    return lm_fail(error, LOAM_ENOTFOUND, "%s: found no key \"%s\" in its metadata; the file lacks what loam needs, convert the "
-                   "model again with a current program", file->path, key);
+    return lm_fail(error, LOAM_ENOTFOUND,
+                   "%s: found no key \"%s\" in its metadata; the file lacks what loam needs, convert the "
+                   "model again with a current program",
+                   file->path, key);
 }
 
-static int wrong_type(const struct lm_gguf *file, const char *key, const struct lm_gguf_value *value, const char *wanted,
-                      loam_error *error)
+static int wrong_type(const struct lm_gguf *file, const char *key, const struct lm_gguf_value *value,
+                      const char *wanted, loam_error *error)
 {
-    return lm_fail(error, LOAM_EFORMAT, "%s: %s: found a value of type %s, wanted %s; the file is damaged", file->path, key,
-                   lm_gguf_type_name(value->type), wanted);
+    return lm_fail(error, LOAM_EFORMAT, "%s: %s: found a value of type %s, wanted %s; the file is damaged", file->path,
+                   key, lm_gguf_type_name(value->type), wanted);
 }
 
 static bool is_whole(enum lm_gguf_type type)
 {
-    return type != LM_GGUF_F32 && type != LM_GGUF_F64 && type != LM_GGUF_BOOL && type != LM_GGUF_TEXT && type != LM_GGUF_ARRAY;
+    return type != LM_GGUF_F32 && type != LM_GGUF_F64 && type != LM_GGUF_BOOL && type != LM_GGUF_TEXT &&
+           type != LM_GGUF_ARRAY;
 }
 
-int lm_gguf_int(const struct lm_gguf *file, const char *key, int64_t least, int64_t most, int64_t *result, loam_error *error)
+int lm_gguf_int(const struct lm_gguf *file, const char *key, int64_t least, int64_t most, int64_t *result,
+                loam_error *error)
 {
     const struct lm_gguf_value *value;
     int code = find(file, key, &value, error);
@@ -217,8 +223,8 @@ int lm_gguf_int(const struct lm_gguf *file, const char *key, int64_t least, int6
     if (!is_whole(value->type))
         return wrong_type(file, key, value, "a whole number", error);
     if (value->integer < least || value->integer > most)
-        return lm_fail(error, LOAM_EFORMAT, "%s: %s: found %" PRId64 ", wanted %" PRId64 " to %" PRId64, file->path, key,
-                       value->integer, least, most);
+        return lm_fail(error, LOAM_EFORMAT, "%s: %s: found %" PRId64 ", wanted %" PRId64 " to %" PRId64, file->path,
+                       key, value->integer, least, most);
     *result = value->integer;
     return LOAM_OK;
 }
@@ -232,7 +238,8 @@ int lm_gguf_double(const struct lm_gguf *file, const char *key, double *result, 
     if (value->type != LM_GGUF_F32 && value->type != LM_GGUF_F64 && !is_whole(value->type))
         return wrong_type(file, key, value, "a number", error);
     if (value->number - value->number != 0)
-        return lm_fail(error, LOAM_EFORMAT, "%s: %s: found a number that is not finite; the file is damaged", file->path, key);
+        return lm_fail(error, LOAM_EFORMAT, "%s: %s: found a number that is not finite; the file is damaged",
+                       file->path, key);
     *result = value->number;
     return LOAM_OK;
 }
@@ -258,14 +265,14 @@ int lm_gguf_text(const struct lm_gguf *file, const char *key, const char **resul
     if (value->type != LM_GGUF_TEXT)
         return wrong_type(file, key, value, "text", error);
     if (memchr(value->text, 0, value->length) || lm_utf8_check(value->text, value->length) != value->length)
-        return lm_fail(error, LOAM_EFORMAT, "%s: %s: found text that is not UTF-8 or holds a 0 byte; the file is damaged",
-                       file->path, key);
+        return lm_fail(error, LOAM_EFORMAT,
+                       "%s: %s: found text that is not UTF-8 or holds a 0 byte; the file is damaged", file->path, key);
     *result = value->text;
     return LOAM_OK;
 }
 
-int lm_gguf_array(const struct lm_gguf *file, const char *key, enum lm_gguf_type item, const struct lm_gguf_value **result,
-                  loam_error *error)
+int lm_gguf_array(const struct lm_gguf *file, const char *key, enum lm_gguf_type item,
+                  const struct lm_gguf_value **result, loam_error *error)
 {
     const struct lm_gguf_value *value;
     int code = find(file, key, &value, error);
@@ -274,8 +281,8 @@ int lm_gguf_array(const struct lm_gguf *file, const char *key, enum lm_gguf_type
     if (value->type != LM_GGUF_ARRAY)
         return wrong_type(file, key, value, "an array", error);
     if (value->item != item && !(item == LM_GGUF_I32 && value->item == LM_GGUF_U32))
-        return lm_fail(error, LOAM_EFORMAT, "%s: %s: found an array of %s, wanted one of %s; the file is damaged", file->path,
-                       key, lm_gguf_type_name(value->item), lm_gguf_type_name(item));
+        return lm_fail(error, LOAM_EFORMAT, "%s: %s: found an array of %s, wanted one of %s; the file is damaged",
+                       file->path, key, lm_gguf_type_name(value->item), lm_gguf_type_name(item));
     *result = value;
     return LOAM_OK;
 }

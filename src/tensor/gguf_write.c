@@ -11,7 +11,7 @@ struct lm_gguf_writer {
     char *path;
     struct lm_bytes pairs;
     uint64_t pair_count;
-    int code;               /* the first failure of a put_ or item_; `failure` says more */
+    int code; /* the first failure of a put_ or item_; `failure` says more */
     loam_error failure;
     enum lm_gguf_type item; /* of the array being filled, and how many items it still waits for */
     uint64_t items_left;
@@ -67,8 +67,9 @@ static void begin_pair(struct lm_gguf_writer *writer, const char *key, enum lm_g
 {
     const uint32_t number = type;
     if (!writer->code && writer->items_left)
-        writer->code = lm_fail(&writer->failure, LOAM_EUSAGE, "%s: %s: the array before it still waits for %" PRIu64 " items",
-                               writer->path, key, writer->items_left);
+        writer->code =
+            lm_fail(&writer->failure, LOAM_EUSAGE, "%s: %s: the array before it still waits for %" PRIu64 " items",
+                    writer->path, key, writer->items_left);
     append_text(writer, key, strlen(key));
     append(writer, &number, 4);
     writer->pair_count++;
@@ -152,7 +153,8 @@ static int by_name(const void *left, const void *right, void *user)
     return strcmp(list[*(const size_t *)left].name, list[*(const size_t *)right].name);
 }
 
-static int check_names(const struct lm_gguf_writer *writer, const struct lm_tensor *list, size_t count, loam_error *error)
+static int check_names(const struct lm_gguf_writer *writer, const struct lm_tensor *list, size_t count,
+                       loam_error *error)
 {
     int code = LOAM_OK;
     size_t *order = lm_alloc(count, sizeof *order, error);
@@ -164,32 +166,37 @@ static int check_names(const struct lm_gguf_writer *writer, const struct lm_tens
         qsort_r(order, count, sizeof *order, by_name, (void *)list);
     for (size_t i = 1; i < count && !code; i++)
         if (!strcmp(list[order[i - 1]].name, list[order[i]].name))
-            code = lm_fail(error, LOAM_EUSAGE, "%s: found two tensors named \"%s\", wanted each name once", writer->path,
-                           list[order[i]].name);
+            code = lm_fail(error, LOAM_EUSAGE, "%s: found two tensors named \"%s\", wanted each name once",
+                           writer->path, list[order[i]].name);
     lm_free(order);
     return code;
 }
 
-static int check_tensor(const struct lm_gguf_writer *writer, const struct lm_tensor *tensor, uint32_t *number, uint64_t *bytes,
-                        loam_error *error)
+static int check_tensor(const struct lm_gguf_writer *writer, const struct lm_tensor *tensor, uint32_t *number,
+                        uint64_t *bytes, loam_error *error)
 {
     uint64_t count;
     const size_t length = strlen(tensor->name);
     if (length == 0 || length > LM_GGUF_NAME || lm_utf8_check(tensor->name, length) != length)
-        return lm_fail(error, LOAM_EUSAGE, "%s: found the tensor name \"%s\", wanted UTF-8 of 1 to %d bytes", writer->path,
-                       tensor->name, LM_GGUF_NAME);
+        return lm_fail(error, LOAM_EUSAGE, "%s: found the tensor name \"%s\", wanted UTF-8 of 1 to %d bytes",
+                       writer->path, tensor->name, LM_GGUF_NAME);
     if (!lm_gguf_number(tensor->dtype, number))
-        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tensor \"%s\": found type %s, which GGUF files do not hold; convert it "
-                       "first", writer->path, tensor->name, lm_dtype_name(tensor->dtype));
+        return lm_fail(error, LOAM_EUNSUPPORTED,
+                       "%s: tensor \"%s\": found type %s, which GGUF files do not hold; convert it "
+                       "first",
+                       writer->path, tensor->name, lm_dtype_name(tensor->dtype));
     if (tensor->rank > LM_GGUF_RANK)
-        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tensor \"%s\": found %d dimensions, wanted at most %d", writer->path,
-                       tensor->name, tensor->rank, LM_GGUF_RANK);
+        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tensor \"%s\": found %d dimensions, wanted at most %d",
+                       writer->path, tensor->name, tensor->rank, LM_GGUF_RANK);
     const int64_t row = tensor->rank ? tensor->shape[tensor->rank - 1] : 1;
     if (row % lm_dtype_block_elements(tensor->dtype) != 0)
-        return lm_fail(error, LOAM_EUSAGE, "%s: tensor \"%s\": found rows of %" PRId64 " elements, wanted a multiple of %d, the "
-                       "block of %s; keep it in another type", writer->path, tensor->name, row,
-                       lm_dtype_block_elements(tensor->dtype), lm_dtype_name(tensor->dtype));
-    return lm_tensor_measure(writer->path, tensor->name, tensor->dtype, tensor->rank, tensor->shape, &count, bytes, error);
+        return lm_fail(error, LOAM_EUSAGE,
+                       "%s: tensor \"%s\": found rows of %" PRId64 " elements, wanted a multiple of %d, the "
+                       "block of %s; keep it in another type",
+                       writer->path, tensor->name, row, lm_dtype_block_elements(tensor->dtype),
+                       lm_dtype_name(tensor->dtype));
+    return lm_tensor_measure(writer->path, tensor->name, tensor->dtype, tensor->rank, tensor->shape, &count, bytes,
+                             error);
 }
 
 /* One tensor's entry in the head; *end is where its bytes end in the data, before and after. */
@@ -205,15 +212,15 @@ static int add_entry(struct lm_gguf_writer *writer, const struct lm_tensor *list
         return code;
     if (__builtin_add_overflow(*end, LM_GGUF_ALIGNMENT - 1, &rounded) ||
         __builtin_add_overflow(rounded, writer->sizes[index], end) || *end > INT64_MAX / 2)
-        return lm_fail(error, LOAM_EUSAGE, "%s: tensor \"%s\": the tensors together take more than 2^62 bytes", writer->path,
-                       tensor->name);
+        return lm_fail(error, LOAM_EUSAGE, "%s: tensor \"%s\": the tensors together take more than 2^62 bytes",
+                       writer->path, tensor->name);
     begin = rounded / LM_GGUF_ALIGNMENT * LM_GGUF_ALIGNMENT;
     *end = begin + writer->sizes[index];
     writer->begins[index] = begin;
     if (!(writer->names[index] = lm_copy_string(tensor->name, length, error)))
         return LOAM_ENOMEM;
-    if ((code = lm_bytes_append(head, &length, 8, error)) || (code = lm_bytes_append(head, tensor->name, length, error)) ||
-        (code = lm_bytes_append(head, &rank, 4, error)))
+    if ((code = lm_bytes_append(head, &length, 8, error)) ||
+        (code = lm_bytes_append(head, tensor->name, length, error)) || (code = lm_bytes_append(head, &rank, 4, error)))
         return code;
     for (int i = tensor->rank - 1; i >= 0 && !code; i--)
         code = lm_bytes_append(head, &tensor->shape[i], 8, error);
@@ -230,7 +237,8 @@ static int make_head(struct lm_gguf_writer *writer, const struct lm_tensor *list
     static const char zeros[LM_GGUF_ALIGNMENT];
     int code;
     if ((code = lm_bytes_append(head, "GGUF", 4, error)) || (code = lm_bytes_append(head, &version, 4, error)) ||
-        (code = lm_bytes_append(head, &tensors, 8, error)) || (code = lm_bytes_append(head, &writer->pair_count, 8, error)) ||
+        (code = lm_bytes_append(head, &tensors, 8, error)) ||
+        (code = lm_bytes_append(head, &writer->pair_count, 8, error)) ||
         (code = lm_bytes_append(head, writer->pairs.data, writer->pairs.length, error)))
         return code;
     for (size_t i = 0; i < count && !code; i++)
@@ -282,11 +290,12 @@ int lm_gguf_put(struct lm_gguf_writer *writer, size_t index, uint64_t offset, co
                 loam_error *error)
 {
     if (index >= writer->count)
-        return lm_fail(error, LOAM_EUSAGE, "%s: found tensor %zu, wanted less than the %zu of its list", writer->path, index,
-                       writer->count);
+        return lm_fail(error, LOAM_EUSAGE, "%s: found tensor %zu, wanted less than the %zu of its list", writer->path,
+                       index, writer->count);
     if (offset > writer->sizes[index] || length > writer->sizes[index] - offset)
-        return lm_fail(error, LOAM_EUSAGE, "%s: tensor \"%s\": found %zu bytes for offset %" PRIu64 ", wanted them within its %"
-                       PRIu64, writer->path, writer->names[index], length, offset, writer->sizes[index]);
+        return lm_fail(error, LOAM_EUSAGE,
+                       "%s: tensor \"%s\": found %zu bytes for offset %" PRIu64 ", wanted them within its %" PRIu64,
+                       writer->path, writer->names[index], length, offset, writer->sizes[index]);
     int code = lm_file_write_at(writer->file, (int64_t)(writer->begins[index] + offset), data, length, error);
     if (!code)
         writer->done[index] += length;

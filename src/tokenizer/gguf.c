@@ -1,21 +1,27 @@
-/* Tokenizers in GGUF metadata, out of them (byte-level BPE, SentencePiece's BPE) and into them (byte-level): the same as tokenizer.json says, with the pattern that cuts
- * texts given by a name (tokenizer.ggml.pre). Keys: ggml's docs/gguf.md; names of patterns: llama.cpp's. */
+/* Tokenizers in GGUF metadata, out of them (byte-level BPE, SentencePiece's BPE) and into them (byte-level): the same
+ * as tokenizer.json says, with the pattern that cuts texts given by a name (tokenizer.ggml.pre). Keys: ggml's
+ * docs/gguf.md; names of patterns: llama.cpp's. */
 #include "internal.h"
 #include "gguf_pieces.h"
 #include "tensor/tensor.h"
 
 #include <stdio.h>
 
-#define LLAMA3 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define QWEN2 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define LLAMA3                                                                                                         \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "                                         \
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define QWEN2                                                                                                          \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "                                              \
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_DEFINED = 4, TOKEN_UNUSED = 5 };
 
 static const struct {
-    const char *name, *pattern;    /* NULL: GPT-2's, which ByteLevel has inside */
+    const char *name, *pattern; /* NULL: GPT-2's, which ByteLevel has inside */
     bool ignore_merges;
 } patterns[] = {
-    {"gpt-2", NULL, false}, {"default", NULL, false}, {"llama-bpe", LLAMA3, true}, {"llama3", LLAMA3, true}, {"qwen2", QWEN2, false},
+    {"gpt-2", NULL, false},   {"default", NULL, false}, {"llama-bpe", LLAMA3, true},
+    {"llama3", LLAMA3, true}, {"qwen2", QWEN2, false},
 };
 enum { PATTERNS = sizeof patterns / sizeof *patterns };
 
@@ -24,30 +30,35 @@ enum { PATTERNS = sizeof patterns / sizeof *patterns };
 struct source {
     const struct lm_gguf *file;
     const struct lm_gguf_value *tokens, *types, *merges;
-    const struct lm_gguf_value *scores;    /* of SentencePiece's pieces; NULL: byte-level BPE */
+    const struct lm_gguf_value *scores; /* of SentencePiece's pieces; NULL: byte-level BPE */
     int pattern;
 };
 
 static int find_pattern(const struct lm_gguf *file, const char *name, struct source *source, loam_error *error)
 {
     const char *pre = "default";
-    int code = lm_gguf_find(file, "tokenizer.ggml.pre") ? lm_gguf_text(file, "tokenizer.ggml.pre", &pre, error) : LOAM_OK;
+    int code =
+        lm_gguf_find(file, "tokenizer.ggml.pre") ? lm_gguf_text(file, "tokenizer.ggml.pre", &pre, error) : LOAM_OK;
     if (code)
         return code;
     for (int i = 0; i < PATTERNS; i++)
         if (!strcmp(pre, patterns[i].name))
             source->pattern = i;
     if (source->pattern < 0)
-        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tokenizer.ggml.pre: found \"%s\", wanted gpt-2, default, llama-bpe or qwen2; use the "
-                       "model's directory with tokenizer.json instead", name, pre);
+        return lm_fail(error, LOAM_EUNSUPPORTED,
+                       "%s: tokenizer.ggml.pre: found \"%s\", wanted gpt-2, default, llama-bpe or qwen2; use the "
+                       "model's directory with tokenizer.json instead",
+                       name, pre);
     return lm_gguf_array(file, "tokenizer.ggml.merges", LM_GGUF_TEXT, &source->merges, error);
 }
 
-static int check_count(const struct source *source, const char *name, const char *key, const struct lm_gguf_value *list, loam_error *error)
+static int check_count(const struct source *source, const char *name, const char *key, const struct lm_gguf_value *list,
+                       loam_error *error)
 {
     if (!list || list->count == source->tokens->count)
         return LOAM_OK;
-    return lm_fail(error, LOAM_EFORMAT, "%s: %s: found %llu, wanted one for each of the %llu tokens; the file is damaged", name, key,
+    return lm_fail(error, LOAM_EFORMAT,
+                   "%s: %s: found %llu, wanted one for each of the %llu tokens; the file is damaged", name, key,
                    (unsigned long long)list->count, (unsigned long long)source->tokens->count);
 }
 
@@ -60,8 +71,10 @@ static int find_source(const struct lm_gguf *file, const char *name, struct sour
         return code;
     const bool pieces = !strcmp(model, "llama");
     if (!pieces && strcmp(model, "gpt2") != 0)
-        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tokenizer.ggml.model: found \"%s\", wanted gpt2 (byte-level BPE) or llama "
-                       "(SentencePiece's BPE); use the model's directory with tokenizer.json instead", name, model);
+        return lm_fail(error, LOAM_EUNSUPPORTED,
+                       "%s: tokenizer.ggml.model: found \"%s\", wanted gpt2 (byte-level BPE) or llama "
+                       "(SentencePiece's BPE); use the model's directory with tokenizer.json instead",
+                       name, model);
     code = pieces ? lm_gguf_array(file, "tokenizer.ggml.scores", LM_GGUF_F32, &source->scores, error)
                   : find_pattern(file, name, source, error);
     if (!code)
@@ -69,7 +82,8 @@ static int find_source(const struct lm_gguf *file, const char *name, struct sour
     if (!code && (pieces || lm_gguf_find(file, "tokenizer.ggml.token_type")))
         code = lm_gguf_array(file, "tokenizer.ggml.token_type", LM_GGUF_I32, &source->types, error);
     if (!code && source->tokens->count > INT32_MAX)
-        code = lm_fail(error, LOAM_EFORMAT, "%s: tokenizer.ggml.tokens: found more than 2^31 tokens; the file is damaged", name);
+        code = lm_fail(error, LOAM_EFORMAT,
+                       "%s: tokenizer.ggml.tokens: found more than 2^31 tokens; the file is damaged", name);
     if (!code)
         code = check_count(source, name, "tokenizer.ggml.token_type", source->types, error);
     return code ? code : check_count(source, name, "tokenizer.ggml.scores", source->scores, error);
@@ -159,14 +173,16 @@ static void put_added(struct lm_json_writer *json, const struct source *source)
 
 static int put_pieces(struct lm_json_writer *json, const struct source *source, loam_error *error)
 {
-    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = lm_gguf_items(source->types), scores = lm_gguf_items(source->scores);
+    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = lm_gguf_items(source->types),
+                         scores = lm_gguf_items(source->scores);
     struct lm_gguf_value token, score;
     struct lm_pieces pieces = {lm_alloc((size_t)source->tokens->count, sizeof *pieces.data, error), 0};
     if (!pieces.data)
         return LOAM_ENOMEM;
     while (lm_gguf_next(&tokens, &token) && lm_gguf_next(&scores, &score)) {
         const float value = (float)score.number;
-        pieces.data[pieces.count++] = (struct lm_piece){token.text, token.length, value == value ? value : 0, type_of(&types) == TOKEN_NORMAL};
+        pieces.data[pieces.count++] =
+            (struct lm_piece){token.text, token.length, value == value ? value : 0, type_of(&types) == TOKEN_NORMAL};
     }
     const int code = lm_pieces_put_merges(json, &pieces, error);
     lm_free(pieces.data);
@@ -189,7 +205,8 @@ static int put_vocabulary(struct lm_json_writer *json, const struct source *sour
             continue;
         key.length = 0;
         if (memchr(token.text, 0, token.length) || lm_utf8_check(token.text, token.length) != token.length)
-            code = lm_fail(error, LOAM_EFORMAT, "%s: tokenizer.ggml.tokens: token %lld: found bytes that are not UTF-8; the file is damaged",
+            code = lm_fail(error, LOAM_EFORMAT,
+                           "%s: tokenizer.ggml.tokens: token %lld: found bytes that are not UTF-8; the file is damaged",
                            lm_gguf_path(source->file), (long long)id);
         if (!code)
             code = lm_bytes_append(&key, token.text, token.length, error);
@@ -331,8 +348,10 @@ static int read_open(const struct lm_gguf *file, const char *name, struct lm_tok
     lm_bytes_free(&json);
     if (code)
         return code;
-    const int32_t bos = named_token(file, made, "tokenizer.ggml.bos_token_id"), eos = named_token(file, made, "tokenizer.ggml.eos_token_id");
-    code = lm_tokenizer_set_bos_eos_pad(made, bos, eos, named_token(file, made, "tokenizer.ggml.padding_token_id"), error);
+    const int32_t bos = named_token(file, made, "tokenizer.ggml.bos_token_id"),
+                  eos = named_token(file, made, "tokenizer.ggml.eos_token_id");
+    code =
+        lm_tokenizer_set_bos_eos_pad(made, bos, eos, named_token(file, made, "tokenizer.ggml.padding_token_id"), error);
     if (code)
         lm_tokenizer_free(made);
     else
@@ -340,7 +359,8 @@ static int read_open(const struct lm_gguf *file, const char *name, struct lm_tok
     return code;
 }
 
-int lm_tokenizer_from_gguf(const char *data, size_t size, const char *name, struct lm_tokenizer **tokenizer, loam_error *error)
+int lm_tokenizer_from_gguf(const char *data, size_t size, const char *name, struct lm_tokenizer **tokenizer,
+                           loam_error *error)
 {
     struct lm_gguf *file;
     int code = lm_gguf_read(data, size, name, &file, error);
@@ -362,7 +382,8 @@ static const char *text_at(const struct lm_value *object, const char *key)
 /* The name of the pattern that tokenizer.json's pre_tokenizer cuts by; NULL: none that GGUF has a name for. */
 static const char *pattern_name(const struct lm_value *root)
 {
-    const struct lm_value *cutting = lm_value_find(root, "pre_tokenizer"), *list = lm_value_find(cutting, "pretokenizers");
+    const struct lm_value *cutting = lm_value_find(root, "pre_tokenizer"),
+                          *list = lm_value_find(cutting, "pretokenizers");
     const struct lm_value *regex = lm_value_find(cutting, "use_regex");
     if (!strcmp(text_at(cutting, "type"), "ByteLevel") && (!regex || regex->truth))
         return "gpt-2";
@@ -380,7 +401,8 @@ static const struct lm_value *merges_of(const struct lm_value *root)
     return lm_value_find(lm_value_find(root, "model"), "merges");
 }
 
-static void put_merges(struct lm_gguf_writer *writer, const struct lm_value *merges, struct lm_bytes *text, loam_error *error)
+static void put_merges(struct lm_gguf_writer *writer, const struct lm_value *merges, struct lm_bytes *text,
+                       loam_error *error)
 {
     lm_gguf_put_array(writer, "tokenizer.ggml.merges", LM_GGUF_TEXT, merges->length);
     for (size_t i = 0; i < merges->length; i++) {
@@ -403,7 +425,8 @@ struct entry {
 static int gather(const struct lm_document *document, struct entry *entries, int64_t count, loam_error *error)
 {
     const struct lm_value *root = lm_document_root(document);
-    const struct lm_value *vocabulary = lm_value_find(lm_value_find(root, "model"), "vocab"), *added = lm_value_find(root, "added_tokens");
+    const struct lm_value *vocabulary = lm_value_find(lm_value_find(root, "model"), "vocab"),
+                          *added = lm_value_find(root, "added_tokens");
     for (size_t i = 0; vocabulary && vocabulary->kind == LM_OBJECT && i < vocabulary->length; i++) {
         int64_t id;
         if (lm_value_int(document, &vocabulary->items[i], 0, count - 1, &id, error) == LOAM_OK)
@@ -411,16 +434,20 @@ static int gather(const struct lm_document *document, struct entry *entries, int
     }
     for (size_t i = 0; added && added->kind == LM_ARRAY && i < added->length; i++) {
         int64_t id;
-        const struct lm_value *content = lm_value_find(&added->items[i], "content"), *special = lm_value_find(&added->items[i], "special");
+        const struct lm_value *content = lm_value_find(&added->items[i], "content"),
+                              *special = lm_value_find(&added->items[i], "special");
         const struct lm_value *number = lm_value_find(&added->items[i], "id");
         if (number && content && lm_value_int(document, number, 0, count - 1, &id, error) == LOAM_OK)
-            entries[id] = (struct entry){content->text, content->length, special && special->truth ? TOKEN_CONTROL : TOKEN_DEFINED};
+            entries[id] = (struct entry){content->text, content->length,
+                                         special && special->truth ? TOKEN_CONTROL : TOKEN_DEFINED};
     }
     return LOAM_OK;
 }
 
-/* `rows`: of the model's table, which may have more than the tokenizer has tokens; those get names of their own, unused. */
-static int put_tokens(struct lm_gguf_writer *writer, const struct lm_document *document, int64_t rows, loam_error *error)
+/* `rows`: of the model's table, which may have more than the tokenizer has tokens; those get names of their own,
+ * unused. */
+static int put_tokens(struct lm_gguf_writer *writer, const struct lm_document *document, int64_t rows,
+                      loam_error *error)
 {
     struct entry *entries = lm_alloc((size_t)rows, sizeof *entries, error);
     int32_t *types = lm_alloc((size_t)rows, sizeof *types, error);
@@ -450,7 +477,8 @@ static void put_ids(struct lm_gguf_writer *writer, const struct lm_tokenizer *to
     const struct {
         const char *key;
         int32_t id;
-    } ids[] = {{"tokenizer.ggml.bos_token_id", lm_tokenizer_bos(tokenizer)}, {"tokenizer.ggml.eos_token_id", lm_tokenizer_eos(tokenizer)},
+    } ids[] = {{"tokenizer.ggml.bos_token_id", lm_tokenizer_bos(tokenizer)},
+               {"tokenizer.ggml.eos_token_id", lm_tokenizer_eos(tokenizer)},
                {"tokenizer.ggml.padding_token_id", lm_tokenizer_pad(tokenizer)}};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         if (ids[i].id >= 0)
@@ -458,7 +486,8 @@ static void put_ids(struct lm_gguf_writer *writer, const struct lm_tokenizer *to
     lm_gguf_put_bool(writer, "tokenizer.ggml.add_bos_token", lm_tokenizer_adds_bos(tokenizer));
 }
 
-int lm_tokenizer_put_gguf(const struct lm_tokenizer *tokenizer, int64_t rows, struct lm_gguf_writer *writer, loam_error *error)
+int lm_tokenizer_put_gguf(const struct lm_tokenizer *tokenizer, int64_t rows, struct lm_gguf_writer *writer,
+                          loam_error *error)
 {
     struct lm_bytes json = {0}, text = {0};
     struct lm_document *document = NULL;
@@ -468,10 +497,12 @@ int lm_tokenizer_put_gguf(const struct lm_tokenizer *tokenizer, int64_t rows, st
     const struct lm_value *root = code ? NULL : lm_document_root(document), *merges = code ? NULL : merges_of(root);
     const char *pre = code ? NULL : pattern_name(root);
     if (!code && (!merges || merges->kind != LM_ARRAY || !pre))
-        code = lm_fail(error, LOAM_EUNSUPPORTED, "tokenizer.json: found a tokenizer that is no byte-level BPE with the pattern of GPT-2, "
+        code = lm_fail(error, LOAM_EUNSUPPORTED,
+                       "tokenizer.json: found a tokenizer that is no byte-level BPE with the pattern of GPT-2, "
                        "Llama 3 or Qwen2; loam writes only these into GGUF");
     if (!code && rows < lm_tokenizer_size(tokenizer))
-        code = lm_fail(error, LOAM_EMISMATCH, "tokenizer.json: found %d tokens, wanted at most the %lld of the model's table",
+        code = lm_fail(error, LOAM_EMISMATCH,
+                       "tokenizer.json: found %d tokens, wanted at most the %lld of the model's table",
                        lm_tokenizer_size(tokenizer), (long long)rows);
     if (!code) {
         lm_gguf_put_text(writer, "tokenizer.ggml.model", "gpt2", 4);

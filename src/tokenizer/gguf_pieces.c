@@ -1,5 +1,6 @@
-/* SentencePiece's BPE in GGUF metadata: pieces with scores. tokenizer.json has merges in their place: every way to put a piece together
- * of two others is one, and the piece with the higher score is merged first, as transformers converts such vocabularies. */
+/* SentencePiece's BPE in GGUF metadata: pieces with scores. tokenizer.json has merges in their place: every way to put
+ * a piece together of two others is one, and the piece with the higher score is merged first, as transformers converts
+ * such vocabularies. */
 #include "internal.h"
 #include "gguf_pieces.h"
 
@@ -8,7 +9,7 @@
 struct merge {
     int32_t left, right;
     float score;
-    uint32_t left_count, right_count;    /* characters */
+    uint32_t left_count, right_count; /* characters */
     size_t place;
 };
 struct merges {
@@ -83,8 +84,8 @@ static int push(struct merges *merges, struct merge merge, loam_error *error)
 }
 
 /* Every pair that makes up the piece, lower ids first. */
-static int split(const struct lm_pieces *pieces, const int32_t *order, const struct lm_piece *piece, struct merges *merges,
-                 loam_error *error)
+static int split(const struct lm_pieces *pieces, const int32_t *order, const struct lm_piece *piece,
+                 struct merges *merges, loam_error *error)
 {
     const size_t first = merges->count;
     for (size_t cut = 1; cut < piece->length; cut++) {
@@ -94,8 +95,10 @@ static int split(const struct lm_pieces *pieces, const int32_t *order, const str
         const int32_t right = left < 0 ? -1 : find(pieces, order, piece->text + cut, piece->length - cut);
         if (right < 0)
             continue;
-        const int code = push(merges, (struct merge){left, right, piece->score, characters(&pieces->data[left]),
-                                                     characters(&pieces->data[right]), 0}, error);
+        const int code = push(merges,
+                              (struct merge){left, right, piece->score, characters(&pieces->data[left]),
+                                             characters(&pieces->data[right]), 0},
+                              error);
         if (code)
             return code;
     }
@@ -109,7 +112,8 @@ static void write_merges(struct lm_json_writer *json, const struct lm_pieces *pi
     lm_json_key(json, "merges");
     lm_json_begin_array(json);
     for (size_t i = 0; i < merges->count; i++) {
-        const struct lm_piece *left = &pieces->data[merges->data[i].left], *right = &pieces->data[merges->data[i].right];
+        const struct lm_piece *left = &pieces->data[merges->data[i].left],
+                              *right = &pieces->data[merges->data[i].right];
         lm_json_begin_array(json);
         lm_json_string(json, left->text, left->length);
         lm_json_string(json, right->text, right->length);

@@ -1,5 +1,5 @@
-/* The Jinja interpreter against Jinja2 itself (tests/golden/make_jinja.py), against the chat templates of real checkpoints, and
- * against templates that would never end. */
+/* The Jinja interpreter against Jinja2 itself (tests/golden/make_jinja.py), against the chat templates of real
+ * checkpoints, and against templates that would never end. */
 #include "support/support.h"
 
 #include "data/jinja.h"
@@ -34,10 +34,15 @@ static void as_jinja2(void **state)
         int code = render(template, &call, &text);
         const bool equal = code == LOAM_OK && wanted->kind == LM_STRING && wanted->length == text.length &&
                            (!text.length || !memcmp(text.data, wanted->text, text.length));
-        if (wanted->kind == LM_NULL ? (code == LOAM_EFORMAT || code == LOAM_EUNSUPPORTED) && strstr(error.message, "made:") : equal)
+        if (wanted->kind == LM_NULL
+                ? (code == LOAM_EFORMAT || code == LOAM_EUNSUPPORTED) && strstr(error.message, "made:")
+                : equal)
             continue;
         failures++;
-        print_message("%s\n  found  %s\n  wanted %s\n", template, code ? error.message : text.data ? text.data : "",
+        print_message("%s\n  found  %s\n  wanted %s\n", template,
+                      code        ? error.message
+                      : text.data ? text.data
+                                  : "",
                       wanted->kind == LM_STRING ? wanted->text : "an error");
     }
     lm_bytes_free(&text);
@@ -46,7 +51,8 @@ static void as_jinja2(void **state)
 }
 
 /* {"messages": …, "add_generation_prompt": …, "bos_token": …, "eos_token": …} */
-static struct lm_document *make_variables(const struct lm_value *messages, bool prompt, const char *bos, const char *eos)
+static struct lm_document *make_variables(const struct lm_value *messages, bool prompt, const char *bos,
+                                          const char *eos)
 {
     struct lm_bytes json = {0};
     struct lm_document *document;
@@ -74,8 +80,8 @@ static const char *text_of(const struct lm_value *object, const char *key)
 }
 
 /* `cut`: bos at the begin and eos at the end are left out of what is compared. */
-static void check_text(const char *name, const char *template, const struct lm_value *messages, bool prompt, const char *bos,
-                       const char *eos, bool cut, const char *wanted)
+static void check_text(const char *name, const char *template, const struct lm_value *messages, bool prompt,
+                       const char *bos, const char *eos, bool cut, const char *wanted)
 {
     struct lm_document *variables = make_variables(messages, prompt, bos, eos);
     struct lm_bytes text = {0};
@@ -131,9 +137,11 @@ static void families(const struct lm_value *root)
             continue;
         struct lm_bytes text = {0};
         struct lm_document *merged = merge_system(messages), *plain = make_variables(messages, true, bos, eos);
-        const bool takes_system = render(template, &(struct lm_jinja_call){.variables = lm_document_root(plain)}, &text) == LOAM_OK &&
-                                  text.data && strstr(text.data, "You are a helpful assistant");
-        check_text(text_of(item, "name"), template, takes_system ? messages : lm_document_root(merged), true, bos, eos, true, wanted);
+        const bool takes_system =
+            render(template, &(struct lm_jinja_call){.variables = lm_document_root(plain)}, &text) == LOAM_OK &&
+            text.data && strstr(text.data, "You are a helpful assistant");
+        check_text(text_of(item, "name"), template, takes_system ? messages : lm_document_root(merged), true, bos, eos,
+                   true, wanted);
         lm_document_free(merged);
         lm_document_free(plain);
         lm_bytes_free(&text);
@@ -161,19 +169,23 @@ static void bounds(void **state)
         const char *template, *word;
     } cases[] = {
         {"{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", "made:1:"},
-        {"{% for a in range(100000) %}{% for b in range(20) %}{{ b + 1 == a and a in [1, 2] }}{% endfor %}{% endfor %}", "steps"},
+        {"{% for a in range(100000) %}{% for b in range(20) %}{{ b + 1 == a and a in [1, 2] }}{% endfor %}{% endfor %}",
+         "steps"},
         {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "deep"},
         {"{% for x in [[1]] recursive %}{{ loop([x]) }}{% endfor %}", "deep"},
         {"{{ 'x' * 1000000000000 }}", "memory"},
-        {"{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}", "made:1:"},
+        {"{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+         "made:1:"},
         {"{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(20) %}{% set ns.s = ns.s * 2 %}{% endfor %}"
-         "{% for i in range(100) %}{{ ns.s }}{% endfor %}", "wrote more than"},
+         "{% for i in range(100) %}{{ ns.s }}{% endfor %}",
+         "wrote more than"},
         {"{{ range(1000000) }}", "100000"},
         {"{{ 'ab' * 1000000 | replace('', 'x' * 1000000) }}", "made:1:"},
     };
     struct lm_bytes text = {0};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_fails(render(cases[i].template, &(struct lm_jinja_call){0}, &text), &error, LOAM_EFORMAT, "made:1:", cases[i].word);
+        assert_fails(render(cases[i].template, &(struct lm_jinja_call){0}, &text), &error, LOAM_EFORMAT,
+                     "made:1:", cases[i].word);
     struct lm_bytes deep = {0};
     for (int i = 0; i < 100000; i++)
         assert_ok(lm_bytes_append(&deep, "{{ (", i ? 1 : 4, &error), &error);
@@ -197,16 +209,18 @@ static void places(void **state)
         const char *template, *place, *word;
         int code;
     } cases[] = {
-        {"a\n\xc3\xa4 {{ n | nosuch }}", "made:2:10: ", "nosuch", LOAM_EUNSUPPORTED}, {"\n{% if %}", "made:2:7: ", "expression", LOAM_EFORMAT},
+        {"a\n\xc3\xa4 {{ n | nosuch }}", "made:2:10: ", "nosuch", LOAM_EUNSUPPORTED},
+        {"\n{% if %}", "made:2:7: ", "expression", LOAM_EFORMAT},
         {"x\n{{ raise_exception('only user') }}", "made:2:", "only user", LOAM_EFORMAT},
-        {"{% include 'x' %}", "made:1:4: ", "include", LOAM_EUNSUPPORTED}, {"{{ a.b.c }}", "made:1:7: ", "'b'", LOAM_EFORMAT},
+        {"{% include 'x' %}", "made:1:4: ", "include", LOAM_EUNSUPPORTED},
+        {"{{ a.b.c }}", "made:1:7: ", "'b'", LOAM_EFORMAT},
     };
     struct lm_bytes text = {0};
     struct lm_document *document;
     assert_ok(lm_json_parse("{\"a\":{}}", 8, "v", &document, &error), &error);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_fails(render(cases[i].template, &(struct lm_jinja_call){.variables = lm_document_root(document)}, &text), &error,
-                     cases[i].code, cases[i].place, cases[i].word);
+        assert_fails(render(cases[i].template, &(struct lm_jinja_call){.variables = lm_document_root(document)}, &text),
+                     &error, cases[i].code, cases[i].place, cases[i].word);
     lm_document_free(document);
     lm_bytes_free(&text);
 }
@@ -218,11 +232,13 @@ static void clock_and_spans(void **state)
     struct lm_jinja_spans spans = {0};
     assert_ok(render("{{ strftime_now('%d %b %Y') }}", &(struct lm_jinja_call){.now = 1722384000}, &text), &error);
     assert_string_equal(text.data, "31 Jul 2024");
-    assert_ok(render("a{% generation %}bc{% endgeneration %}d{% generation %}e{% endgeneration %}", &(struct lm_jinja_call){.generated = &spans},
-                     &text), &error);
+    assert_ok(render("a{% generation %}bc{% endgeneration %}d{% generation %}e{% endgeneration %}",
+                     &(struct lm_jinja_call){.generated = &spans}, &text),
+              &error);
     assert_string_equal(text.data, "abcde");
     assert_int_equal(spans.length, 2);
-    assert_true(spans.data[0].begin == 1 && spans.data[0].end == 3 && spans.data[1].begin == 4 && spans.data[1].end == 5);
+    assert_true(spans.data[0].begin == 1 && spans.data[0].end == 3 && spans.data[1].begin == 4 &&
+                spans.data[1].end == 5);
     lm_free(spans.data);
     lm_bytes_free(&text);
 }
@@ -230,8 +246,9 @@ static void clock_and_spans(void **state)
 static void out_of_memory(void **state)
 {
     (void)state;
-    static const char template[] = "{% macro m(a) %}{{ a | upper }}{% endmacro %}{% for x in ['a', 'b'] %}{% set y %}{{ m(x) }}{% endset %}"
-                                   "{{ {'k': y} | tojson }}{{ [x] | join(',') }}{{ 'a b'.split() }}{% endfor %}";
+    static const char template[] =
+        "{% macro m(a) %}{{ a | upper }}{% endmacro %}{% for x in ['a', 'b'] %}{% set y %}{{ m(x) }}{% endset %}"
+        "{{ {'k': y} | tojson }}{{ [x] | join(',') }}{{ 'a b'.split() }}{% endfor %}";
     int64_t n = 1;
     for (int code = LOAM_ENOMEM; code; n++) {
         struct lm_bytes text = {0};
@@ -248,8 +265,8 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_jinja2), cmocka_unit_test(checkpoints), cmocka_unit_test(bounds), cmocka_unit_test(places),
-        cmocka_unit_test(clock_and_spans), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(as_jinja2), cmocka_unit_test(checkpoints),     cmocka_unit_test(bounds),
+        cmocka_unit_test(places),    cmocka_unit_test(clock_and_spans), cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Templates that came with a model: the same text, ids and mask as loam's own where they say the same; and what they must not do. */
+/* Templates that came with a model: the same text, ids and mask as loam's own where they say the same; and what they
+ * must not do. */
 #include "support/support.h"
 
 #include "data/data.h"
@@ -13,7 +14,8 @@ static struct lm_tokenizer *open_tokenizer(void)
     struct lm_tokenizer *tokenizer;
     assert_ok(lm_tokenizer_load(GOLDEN "byte_tokenizer.json", &tokenizer, &error), &error);
     assert_ok(lm_tokenizer_set_bos_eos_pad(tokenizer, lm_tokenizer_find(tokenizer, "<s>", 3),
-                                           lm_tokenizer_find(tokenizer, "<|endoftext|>", 13), -1, &error), &error);
+                                           lm_tokenizer_find(tokenizer, "<|endoftext|>", 13), -1, &error),
+              &error);
     return tokenizer;
 }
 
@@ -47,8 +49,8 @@ static bool has_blank_answer(const struct lm_conversation *conversation)
     return false;
 }
 
-static void compare(const struct lm_template *own, const struct lm_template *found, const struct lm_tokenizer *tokenizer,
-                    const struct lm_conversation *conversation, bool prompt)
+static void compare(const struct lm_template *own, const struct lm_template *found,
+                    const struct lm_tokenizer *tokenizer, const struct lm_conversation *conversation, bool prompt)
 {
     struct lm_rendered one = {0}, two = {0};
     loam_error other;
@@ -63,8 +65,8 @@ static void compare(const struct lm_template *own, const struct lm_template *fou
         assert_memory_equal(one.ids.data, two.ids.data, one.ids.length * sizeof *one.ids.data);
         for (size_t i = 0; i < one.trained.length && !prompt && !has_blank_answer(conversation); i++)
             if (one.trained.data[i] != two.trained.data[i])
-                fail_msg("%s: id %zu of\n%s\nfound trained %d, wanted %d", lm_template_name(own), i, one.text.data, two.trained.data[i],
-                         one.trained.data[i]);
+                fail_msg("%s: id %zu of\n%s\nfound trained %d, wanted %d", lm_template_name(own), i, one.text.data,
+                         two.trained.data[i], one.trained.data[i]);
     }
     lm_rendered_free(&one);
     lm_rendered_free(&two);
@@ -115,11 +117,16 @@ static void rewriting(void **state)
     (void)state;
     struct lm_tokenizer *tokenizer = open_tokenizer();
     struct lm_rendered rendered = {0};
-    static const char *const turns[] = {"u", "hello", "a", "Hello <|im_end|> there", NULL}, *const plain[] = {"u", "hello", "a", "there", NULL};
-    assert_fails(render(TURNS "m.content[1:]" ENDS, tokenizer, plain, false, &rendered), &error, LOAM_EUNSUPPORTED, "rewrites", "--template");
-    assert_fails(render(TURNS "m.content | length | string" ENDS, tokenizer, plain, false, &rendered), &error, LOAM_EUNSUPPORTED, "rewrites");
+    static const char *const turns[] = {"u", "hello", "a", "Hello <|im_end|> there", NULL}, *const plain[] = {
+                                                                                                "u", "hello", "a",
+                                                                                                "there", NULL};
+    assert_fails(render(TURNS "m.content[1:]" ENDS, tokenizer, plain, false, &rendered), &error, LOAM_EUNSUPPORTED,
+                 "rewrites", "--template");
+    assert_fails(render(TURNS "m.content | length | string" ENDS, tokenizer, plain, false, &rendered), &error,
+                 LOAM_EUNSUPPORTED, "rewrites");
     assert_ok(render(TURNS "m.content[1:]" ENDS, tokenizer, plain, true, &rendered), &error);
-    assert_fails(render(TURNS "m.content[1:]" ENDS, tokenizer, turns, true, &rendered), &error, LOAM_EUNSUPPORTED, "turn 2", "special token");
+    assert_fails(render(TURNS "m.content[1:]" ENDS, tokenizer, turns, true, &rendered), &error, LOAM_EUNSUPPORTED,
+                 "turn 2", "special token");
     /* A special token in a message is text: no id of it beyond the template's own two. */
     const int32_t end = lm_tokenizer_find(tokenizer, "<|im_end|>", 10);
     assert_ok(render(TURNS "m.content" ENDS, tokenizer, turns, false, &rendered), &error);
@@ -137,7 +144,8 @@ static void doubled_begin(void **state)
     struct lm_tokenizer *tokenizer = open_tokenizer();
     struct lm_rendered rendered = {0};
     static const char *const turns[] = {"u", "hello", NULL}, *const sly[] = {"u", "<s>hello", NULL};
-    assert_fails(render("{{ bos_token }}<s>{{ messages[0].content }}", tokenizer, turns, true, &rendered), &error, LOAM_EFORMAT, "twice");
+    assert_fails(render("{{ bos_token }}<s>{{ messages[0].content }}", tokenizer, turns, true, &rendered), &error,
+                 LOAM_EFORMAT, "twice");
     assert_ok(render("{{ bos_token }}{{ messages[0].content }}", tokenizer, sly, true, &rendered), &error);
     assert_int_equal(rendered.ids.data[0], lm_tokenizer_bos(tokenizer));
     assert_int_not_equal(rendered.ids.data[1], lm_tokenizer_bos(tokenizer));
@@ -152,8 +160,11 @@ static void generation_blocks(void **state)
     struct lm_rendered rendered = {0};
     struct lm_bytes trained = {0};
     static const char *const turns[] = {"u", "hello", "a", "there", NULL};
-    assert_ok(render("{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>"
-                     "{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}", tokenizer, turns, false, &rendered), &error);
+    assert_ok(render("{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}{% generation %}{{ m.content "
+                     "}}<|im_end|>"
+                     "{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}",
+                     tokenizer, turns, false, &rendered),
+              &error);
     for (size_t i = 0; i < rendered.ids.length; i++)
         if (rendered.trained.data[i])
             assert_ok(lm_tokenizer_decode(tokenizer, &rendered.ids.data[i], 1, false, &trained, &error), &error);
@@ -205,8 +216,8 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_our_own), cmocka_unit_test(rewriting), cmocka_unit_test(doubled_begin), cmocka_unit_test(generation_blocks),
-        cmocka_unit_test(from_gguf), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(as_our_own),        cmocka_unit_test(rewriting), cmocka_unit_test(doubled_begin),
+        cmocka_unit_test(generation_blocks), cmocka_unit_test(from_gguf), cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Models written as GGUF and opened again: the same logits to the bit, the same weights on the way back; files that do not fit. */
+/* Models written as GGUF and opened again: the same logits to the bit, the same weights on the way back; files that do
+ * not fit. */
 #include "support/support.h"
 
 #include "model/model.h"
@@ -63,8 +64,8 @@ static void there_and_back(void **state)
     lm_device_close(device);
 }
 
-/* A quantized weight is off by at most half a step (Q8_0: 1/127 of the block's largest, Q4_0: 1/8), one where the end is
- * cut off; the scale itself is rounded to fp16, 1/2048. */
+/* A quantized weight is off by at most half a step (Q8_0: 1/127 of the block's largest, Q4_0: 1/8), one where the end
+ * is cut off; the scale itself is rounded to fp16, 1/2048. */
 static void quantized(void **state)
 {
     (void)state;
@@ -78,7 +79,8 @@ static void quantized(void **state)
         struct lm_gguf *gguf;
         assert_ok(write_gguf(from, file, q ? LM_Q4_0 : LM_Q8_0, device), &error);
         assert_ok(lm_gguf_open(file, &gguf, &error), &error);
-        const struct lm_tensor *table = lm_gguf_tensor(gguf, "blk.0.ffn_down.weight"), *norm = lm_gguf_tensor(gguf, "blk.0.attn_norm.weight");
+        const struct lm_tensor *table = lm_gguf_tensor(gguf, "blk.0.ffn_down.weight"),
+                               *norm = lm_gguf_tensor(gguf, "blk.0.attn_norm.weight");
         const struct lm_tensor *plain = lm_tensors_find(before, "transformer.h.0.mlp.c_proj.weight");
         if (!plain)
             plain = lm_tensors_find(before, "h.0.mlp.c_proj.weight");
@@ -94,7 +96,8 @@ static void quantized(void **state)
                     const float x = ((const float *)plain->data)[b * table->shape[0] + r];
                     largest = x > largest ? x : -x > largest ? -x : largest;
                 }
-                const float off = values[r * table->shape[1] + c] - ((const float *)plain->data)[c * table->shape[0] + r];
+                const float off =
+                    values[r * table->shape[1] + c] - ((const float *)plain->data)[c * table->shape[0] + r];
                 assert_true((off < 0 ? -off : off) <= largest * ((q ? 1.0f / 8 : 0.5f / 127) + 1.0f / 2000));
             }
         lm_free(values);
@@ -106,7 +109,8 @@ static void quantized(void **state)
 
 static void put_sizes(struct lm_gguf_writer *writer, const char *architecture, uint32_t layers)
 {
-    static const char *const keys[] = {"embedding_length", "attention.head_count", "feed_forward_length", "context_length"};
+    static const char *const keys[] = {"embedding_length", "attention.head_count", "feed_forward_length",
+                                       "context_length"};
     char key[64];
     lm_gguf_put_text(writer, "general.architecture", architecture, strlen(architecture));
     for (int i = 0; i < 4; i++) {
@@ -127,12 +131,14 @@ static void refuse(const char *architecture, uint32_t layers, int64_t rows, int 
     struct lm_model *model;
     assert_ok(lm_gguf_create(path, &writer, &error), &error);
     put_sizes(writer, architecture, layers);
-    const struct lm_tensor list[] = {{.name = "token_embd.weight", .dtype = LM_F32, .rank = 2, .shape = (int64_t[]){rows, 4}}};
+    const struct lm_tensor list[] = {
+        {.name = "token_embd.weight", .dtype = LM_F32, .rank = 2, .shape = (int64_t[]){rows, 4}}};
     assert_ok(lm_gguf_begin(writer, list, 1, &error), &error);
     assert_ok(lm_gguf_put(writer, 0, 0, data, (size_t)rows * 16, &error), &error);
     assert_ok(lm_gguf_finish(writer, &error), &error);
     assert_ok(lm_device_open(&(struct lm_device_options){.threads = 1}, &device, &error), &error);
-    assert_fails(lm_model_open(path, device, &(struct lm_model_options){0}, &model, &error), &error, wanted, "bad.gguf", word);
+    assert_fails(lm_model_open(path, device, &(struct lm_model_options){0}, &model, &error), &error, wanted, "bad.gguf",
+                 word);
     lm_device_close(device);
 }
 
@@ -145,15 +151,16 @@ static void refused(void **state)
     refuse("llama", 1, 8, LOAM_EMISMATCH, "blk.0.attn_norm.weight");
     struct lm_device *device;
     assert_ok(lm_device_open(&(struct lm_device_options){.threads = 1}, &device, &error), &error);
-    assert_fails(write_gguf(LOAM_TESTS "/golden/models/qwen2", test_path(test_folder(), "w.gguf"), LM_F32, device), &error,
-                 LOAM_EUNSUPPORTED, "sliding window");
-    assert_fails(write_gguf(LOAM_TESTS "/golden/models/llama2", test_path(test_folder(), "w.gguf"), LM_Q6_K, device), &error, LOAM_EUSAGE,
-                 "Q6_K");
+    assert_fails(write_gguf(LOAM_TESTS "/golden/models/qwen2", test_path(test_folder(), "w.gguf"), LM_F32, device),
+                 &error, LOAM_EUNSUPPORTED, "sliding window");
+    assert_fails(write_gguf(LOAM_TESTS "/golden/models/llama2", test_path(test_folder(), "w.gguf"), LM_Q6_K, device),
+                 &error, LOAM_EUSAGE, "Q6_K");
     lm_device_close(device);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(quantized), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(quantized),
+                                       cmocka_unit_test(refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* The GGUF reader and writer and the block types against the gguf package (tests/golden/make_gguf.py), and against files that
- * are cut short or made to mislead. */
+/* The GGUF reader and writer and the block types against the gguf package (tests/golden/make_gguf.py), and against
+ * files that are cut short or made to mislead. */
 #include "support/support.h"
 #include "tensor/gguf.h"
 
@@ -27,7 +27,8 @@ static struct lm_tensors *open_reference(void)
 static void every_type(void **state)
 {
     (void)state;
-    static const char *const names[] = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};
+    static const char *const names[] = {"F32",  "F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",
+                                        "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"};
     struct lm_gguf *file = open_golden();
     struct lm_tensors *reference = open_reference();
     assert_int_equal(lm_gguf_tensors(file), sizeof names / sizeof *names);
@@ -53,7 +54,8 @@ static void quantizing(void **state)
     (void)state;
     struct lm_tensors *reference = open_reference();
     const struct lm_tensor *input = lm_tensors_find(reference, "input");
-    const struct lm_tensor *wanted[] = {lm_tensors_find(reference, "quantized.Q8_0"), lm_tensors_find(reference, "quantized.Q4_0")};
+    const struct lm_tensor *wanted[] = {lm_tensors_find(reference, "quantized.Q8_0"),
+                                        lm_tensors_find(reference, "quantized.Q4_0")};
     static const enum lm_dtype types[] = {LM_Q8_0, LM_Q4_0};
     unsigned char bytes[8 * 68];
     float values[8 * 64];
@@ -61,8 +63,8 @@ static void quantizing(void **state)
         assert_true(lm_convert(types[i], bytes, LM_F32, input->data, input->count));
         assert_memory_equal(bytes, wanted[i]->data, wanted[i]->bytes);
     }
-    assert_false(lm_convert(LM_Q8_0, bytes, LM_F32, input->data, 33));        /* no whole block */
-    assert_false(lm_convert(LM_Q4_K, bytes, LM_F32, input->data, 256));       /* a type that is only read */
+    assert_false(lm_convert(LM_Q8_0, bytes, LM_F32, input->data, 33));  /* no whole block */
+    assert_false(lm_convert(LM_Q4_K, bytes, LM_F32, input->data, 256)); /* a type that is only read */
     /* What cannot be written stays visible: NaN gives a scale of NaN, and nothing is cast out of range. */
     for (int i = 0; i < 64; i++)
         values[i] = i == 5 ? (float)NAN : i == 40 ? (float)INFINITY : 1;
@@ -88,9 +90,10 @@ static void values(void **state)
     static const struct {
         const char *key;
         int64_t value;
-    } wholes[] = {{"kind.uint8", 200}, {"kind.int8", -100}, {"kind.uint16", 60000}, {"kind.int16", -30000},
-                  {"kind.uint32", 4000000000}, {"kind.int32", -2000000000}, {"kind.uint64", INT64_MAX},
-                  {"kind.int64", -(INT64_C(1) << 62)}};
+    } wholes[] = {{"kind.uint8", 200},         {"kind.int8", -100},
+                  {"kind.uint16", 60000},      {"kind.int16", -30000},
+                  {"kind.uint32", 4000000000}, {"kind.int32", -2000000000},
+                  {"kind.uint64", INT64_MAX},  {"kind.int64", -(INT64_C(1) << 62)}};
     for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
         assert_ok(lm_gguf_int(file, wholes[i].key, INT64_MIN, INT64_MAX, &whole, &error), &error);
         assert_true(whole == wholes[i].value);
@@ -102,7 +105,8 @@ static void values(void **state)
     assert_ok(lm_gguf_bool(file, "kind.bool", &truth, &error), &error);
     assert_true(truth);
     assert_ok(lm_gguf_text(file, "kind.string", &text, &error), &error);
-    assert_string_equal(text, "gr\xc3\xbc\xc3\x9f" "e");
+    assert_string_equal(text, "gr\xc3\xbc\xc3\x9f"
+                              "e");
     assert_ok(lm_gguf_array(file, "kind.strings", LM_GGUF_TEXT, &array, &error), &error);
     static const char *const strings[] = {"", "a", "\xe6\x97\xa5\xe6\x9c\xac"};
     struct lm_gguf_items items = lm_gguf_items(array);
@@ -116,7 +120,8 @@ static void values(void **state)
     items = lm_gguf_items(array);
     assert_true(lm_gguf_next(&items, &item) && item.integer == 1);
     assert_true(lm_gguf_next(&items, &item) && item.integer == -2);
-    assert_fails(lm_gguf_int(file, "kind.uint8", 0, 100, &whole, &error), &error, LOAM_EFORMAT, "types.gguf", "kind.uint8", "200");
+    assert_fails(lm_gguf_int(file, "kind.uint8", 0, 100, &whole, &error), &error, LOAM_EFORMAT, "types.gguf",
+                 "kind.uint8", "200");
     assert_fails(lm_gguf_int(file, "kind.string", 0, 1, &whole, &error), &error, LOAM_EFORMAT, "text", "whole number");
     assert_fails(lm_gguf_text(file, "kind.bool", &text, &error), &error, LOAM_EFORMAT, "bool", "wanted text");
     assert_fails(lm_gguf_bool(file, "none", &truth, &error), &error, LOAM_ENOTFOUND, "types.gguf", "none");
@@ -139,7 +144,7 @@ static int copy(const struct lm_gguf *from, const char *path)
     for (size_t i = 0; i < count; i++)
         list[i] = *lm_gguf_tensor_at(from, i);
     code = lm_gguf_begin(writer, list, count, &error);
-    for (size_t i = count; i-- > 0 && !code;)    /* last first: any order */
+    for (size_t i = count; i-- > 0 && !code;) /* last first: any order */
         code = lm_gguf_put(writer, i, 0, list[i].data, list[i].bytes, &error);
     if (!code)
         return lm_gguf_finish(writer, &error);
@@ -219,10 +224,14 @@ static void writer_refuses(void **state)
     (void)state;
     const int64_t shape[] = {1, 1, 1, 2, 33};
     refuse_list((struct lm_tensor[]){{.name = "a", .dtype = LM_F32, .rank = 1, .shape = shape},
-                                     {.name = "a", .dtype = LM_F32, .rank = 1, .shape = shape}}, 2, LOAM_EUSAGE, "\"a\"");
-    refuse_list((struct lm_tensor[]){{.name = "a", .dtype = LM_F8_E4M3, .rank = 1, .shape = shape}}, 1, LOAM_EUNSUPPORTED, "F8_E4M3");
-    refuse_list((struct lm_tensor[]){{.name = "a", .dtype = LM_F32, .rank = 5, .shape = shape}}, 1, LOAM_EUNSUPPORTED, "5");
-    refuse_list((struct lm_tensor[]){{.name = "a", .dtype = LM_Q8_0, .rank = 2, .shape = shape + 3}}, 1, LOAM_EUSAGE, "33");
+                                     {.name = "a", .dtype = LM_F32, .rank = 1, .shape = shape}},
+                2, LOAM_EUSAGE, "\"a\"");
+    refuse_list((struct lm_tensor[]){{.name = "a", .dtype = LM_F8_E4M3, .rank = 1, .shape = shape}}, 1,
+                LOAM_EUNSUPPORTED, "F8_E4M3");
+    refuse_list((struct lm_tensor[]){{.name = "a", .dtype = LM_F32, .rank = 5, .shape = shape}}, 1, LOAM_EUNSUPPORTED,
+                "5");
+    refuse_list((struct lm_tensor[]){{.name = "a", .dtype = LM_Q8_0, .rank = 2, .shape = shape + 3}}, 1, LOAM_EUSAGE,
+                "33");
     struct lm_gguf_writer *writer;
     const char *path = test_path(test_folder(), "short.gguf");
     assert_ok(lm_gguf_create(path, &writer, &error), &error);
@@ -237,7 +246,9 @@ static void writer_refuses(void **state)
     assert_fails(lm_gguf_begin(writer, NULL, 0, &error), &error, LOAM_EUSAGE, "array of text");
     lm_gguf_abandon(writer);
     assert_ok(lm_gguf_create(path, &writer, &error), &error);
-    assert_ok(lm_gguf_begin(writer, (struct lm_tensor[]){{.name = "a", .dtype = LM_F32, .rank = 1, .shape = shape}}, 1, &error), &error);
+    assert_ok(lm_gguf_begin(writer, (struct lm_tensor[]){{.name = "a", .dtype = LM_F32, .rank = 1, .shape = shape}}, 1,
+                            &error),
+              &error);
     assert_fails(lm_gguf_finish(writer, &error), &error, LOAM_EUSAGE, "0 bytes put", "\"a\"");
     assert_false(lm_file_exists(path));
 }
@@ -277,7 +288,8 @@ static struct maker head(uint32_t version, uint64_t tensors, uint64_t pairs)
 }
 
 /* One tensor's entry; `dimensions` 0 for none. */
-static void add_tensor(struct maker *maker, const char *name, uint32_t rank, uint64_t size, uint32_t type, uint64_t offset)
+static void add_tensor(struct maker *maker, const char *name, uint32_t rank, uint64_t size, uint32_t type,
+                       uint64_t offset)
 {
     add_text(maker, name);
     add_number(maker, rank, 4);
@@ -352,7 +364,7 @@ static void hostile_arrays(void **state)
         add_text(&maker, "list");
         add_number(&maker, LM_GGUF_ARRAY, 4);
         add_number(&maker, types[i], 4);
-        add_number(&maker, UINT64_MAX / 8 + 2, 8);    /* times 8 it wraps to a small number */
+        add_number(&maker, UINT64_MAX / 8 + 2, 8); /* times 8 it wraps to a small number */
         add_zeros(&maker, 64);
         refuse(&maker, LOAM_EFORMAT, "wanted at least");
     }
@@ -455,7 +467,7 @@ static void out_of_memory(void **state)
         if (code) {
             struct lm_gguf *written;
             assert_fails(code, &error, LOAM_ENOMEM, "memory");
-            if (lm_file_exists(path)) {    /* the last step, making the rename last, may fail: the file is whole then */
+            if (lm_file_exists(path)) { /* the last step, making the rename last, may fail: the file is whole then */
                 assert_ok(lm_gguf_open(path, &written, &error), &error);
                 lm_gguf_close(written);
                 remove(path);
@@ -469,10 +481,10 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_type),     cmocka_unit_test(quantizing),      cmocka_unit_test(values),
+        cmocka_unit_test(every_type),      cmocka_unit_test(quantizing),     cmocka_unit_test(values),
         cmocka_unit_test(written_as_read), cmocka_unit_test(writer_kinds),   cmocka_unit_test(writer_refuses),
-        cmocka_unit_test(hostile_heads),  cmocka_unit_test(hostile_arrays),  cmocka_unit_test(hostile_tensors),
-        cmocka_unit_test(cut_anywhere),   cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(hostile_heads),   cmocka_unit_test(hostile_arrays), cmocka_unit_test(hostile_tensors),
+        cmocka_unit_test(cut_anywhere),    cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,7 +27,9 @@ static void there_and_back(void **state)
     struct lm_gguf_writer *writer;
     const char *path = test_path(test_folder(), "t.gguf");
     assert_ok(lm_tokenizer_load(LOAM_TESTS "/golden/templates/byte_tokenizer.json", &one, &error), &error);
-    assert_ok(lm_tokenizer_set_bos_eos_pad(one, lm_tokenizer_find(one, "<s>", 3), lm_tokenizer_find(one, "</s>", 4), -1, &error), &error);
+    assert_ok(lm_tokenizer_set_bos_eos_pad(one, lm_tokenizer_find(one, "<s>", 3), lm_tokenizer_find(one, "</s>", 4), -1,
+                                           &error),
+              &error);
     assert_ok(lm_gguf_create(path, &writer, &error), &error);
     assert_fails(lm_tokenizer_put_gguf(one, 10, writer, &error), &error, LOAM_EMISMATCH, "10");
     lm_gguf_abandon(writer);
@@ -82,7 +84,8 @@ static void of_llama_cpp(void **state)
 static void sentencepiece(void **state)
 {
     (void)state;
-    compare("tokenizers/llamacpp-vocab/ggml-vocab-llama-spm.gguf", "tokenizers/swift-transformers/llama_tokenizer.json");
+    compare("tokenizers/llamacpp-vocab/ggml-vocab-llama-spm.gguf",
+            "tokenizers/swift-transformers/llama_tokenizer.json");
 }
 
 int main(void)
