@@ -71,7 +71,7 @@ static void make_talk(struct lm_maker *m, struct lm_exchange *x, struct lm_conve
 {
     static const char *const systems[] = {"You are a helpful assistant.", "You are a friendly assistant.", "Answer the questions.",
                                           "You are loam, a small language model."};
-    static const int exchanges[] = {1, 1, 1, 1, 2, 2, 3};
+    static const int exchanges[] = {1, 1, 1, 1, 2, 2, 3, 4, 6, 9};    /* long ones too, so that a chat may go on */
     if (lm_chance(m, 0.15)) {
         const char *text = LM_ANY(m, systems);
         m->code = lm_conversation_add(conversation, LM_SYSTEM, text, strlen(text), m->error);
@@ -157,7 +157,8 @@ static bool was_asked(const struct asked *asked, size_t count, const char *word,
     return false;
 }
 
-/* Of twenty questions three have the answer 0, six 1, six 2, four 3 and one 4; two of five ask about made-up words. */
+/* Of twenty questions three should have the answer 0, six 1, six 2, four 3 and one 4; where no word is left for a
+ * count, 3 or 0 takes its place. Two of five ask about made-up words. */
 static void letter_questions(struct lm_maker *m, struct lm_exchange *x, struct lm_questions *questions)
 {
     static const int wanted[] = {2, 1, 0, 3, 1, 2, 2, 1, 3, 0, 1, 2, 1, 2, 3, 1, 2, 0, 3, 4};
@@ -168,11 +169,12 @@ static void letter_questions(struct lm_maker *m, struct lm_exchange *x, struct l
         const char *word = "";
         char letter = 0;
         int times = wanted[i % (sizeof wanted / sizeof *wanted)];
-        for (int tries = 0; !letter || (tries < 2000 && was_asked(asked, i, word, letter)); tries++) {
+        for (int tries = 0; !letter || was_asked(asked, i, word, letter); tries++) {
             size_t real = material->held_out_count;
             word = lm_material_held_out(material, i % 5 < 2 ? real + lm_pick(m, material->made_up_count) : lm_pick(m, real));
             letter = lm_letter_with(m, word, times);
-            times = tries == 1000 ? 3 : times;    /* few words have a letter four times, and all of those were asked */
+            /* Few words have a letter so often, and all of those were asked. */
+            times = tries == 1000 ? 3 : tries == 2000 ? 0 : times;
         }
         asked[i] = (struct asked){word, letter};
         clear(x);
@@ -181,14 +183,17 @@ static void letter_questions(struct lm_maker *m, struct lm_exchange *x, struct l
     }
 }
 
+/* No sum twice; one with its numbers the other way round is another. */
 static void sum_questions(struct lm_maker *m, struct lm_exchange *x, struct lm_questions *questions)
 {
+    bool asked[100][100] = {{false}};
     for (size_t i = 0; i < SUM_QUESTIONS && !m->code; i++) {
         int a, b;
         do {
             a = 10 + (int)lm_pick(m, 90);
             b = 10 + (int)lm_pick(m, 90);
-        } while (!lm_material_held_out_sum(a, b));
+        } while (asked[a][b] || !lm_material_held_out_sum(a, b));
+        asked[a][b] = true;
         clear(x);
         lm_ask_addition(m, a, b, x);
         add_number(m, questions, LM_ADDITION, x, a + b);

@@ -23,7 +23,7 @@ static const char *const letter_wordings[] = {
 
 static const char *const sum_wordings[] = {
     "What is %d + %d?", "What is %d plus %d?", "Add %d and %d.", "%d + %d = ?", "How much is %d + %d?", "Calculate %d + %d.",
-    "What is the sum of %d and %d?", "How many are %d and %d together?", "what is %d + %d",
+    "What is the sum of %d and %d?", "How many are %d and %d together?", "what is %d + %d", "What is %d+%d?", "%d+%d",
 };
 
 static const char *const spell_wordings[] = {
@@ -97,12 +97,18 @@ void lm_ask_addition(struct lm_maker *m, int a, int b, struct lm_exchange *x)
     lm_answer(m, x, "%d + %d + %d = %d. So %d.", a / 10, b / 10, carry, a / 10 + b / 10 + carry, a + b);
 }
 
+/* Two digits as a rule. */
+static int addend(struct lm_maker *m)
+{
+    return lm_chance(m, 0.08) ? (int)lm_pick(m, 10) : 10 + (int)lm_pick(m, 90);
+}
+
 void lm_task_addition(struct lm_maker *m, struct lm_exchange *x)
 {
     int a, b;
     do {
-        a = 10 + (int)lm_pick(m, 90);
-        b = 10 + (int)lm_pick(m, 90);
+        a = addend(m);
+        b = addend(m);
     } while (lm_material_held_out_sum(a, b));
     lm_ask_addition(m, a, b, x);
 }

@@ -119,11 +119,11 @@ static void the_search_finds_what_is_there(void **state)
 /* Any two numbers of two digits with nothing but "+", "plus", "and", "get" or the like between them. */
 static void expect_no_held_out_sum(const char *text, int *sums)
 {
-    static const char *const joints[] = {" + ", " plus ", " and "};
+    static const char *const joints[] = {" + ", "+", " plus ", " and "};
     for (const char *at = text; *at; at++) {
         if (!isdigit((unsigned char)at[0]) || !isdigit((unsigned char)at[1]) || (at > text && isdigit((unsigned char)at[-1])))
             continue;
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < sizeof joints / sizeof *joints; i++) {
             size_t length = strlen(joints[i]);
             const char *next = at + 2 + length;
             if (strncmp(at + 2, joints[i], length) || !isdigit((unsigned char)next[0]) || !isdigit((unsigned char)next[1]))
@@ -186,6 +186,8 @@ static void questions_are_right_new_and_balanced(void **state)
     for (size_t i = 0; i < questions.count; i++) {
         const struct lm_question *question = &questions.items[i];
         int expected = atoi(question->expected), a, b;
+        for (size_t k = 0; k < i; k++)
+            assert_string_not_equal(question->prompt, questions.items[k].prompt);
         counts[question->skill]++;
         if (question->skill == LM_LETTERS) {
             const char *word = held_out_in(question->prompt);
