@@ -11,7 +11,7 @@
 
 const struct quickstart_recipe quickstart_standard = {
     .vocabulary = 384, .width = 128, .layers = 4, .heads = 4, .kv_heads = 4, .feed_forward = 352, .context = 1024,
-    .corpus_bytes = 3 << 20, .conversations = 64000,
+    .corpus_bytes = 3 << 20, .conversations = 36000,
     .pretrain = {.steps = 400, .batch = 4, .accumulate = 1, .seq = 256, .warmup = 50, .lr = 3e-3, .min_lr = 2e-3, .beta2 = 0.98,
                  .weight_decay = 0.05},
     .finetune = {.steps = 3800, .batch = 1, .accumulate = 1, .seq = 1024, .warmup = 100, .lr = 3e-3, .min_lr = 3e-5,
@@ -226,12 +226,42 @@ static int configure(const struct growing *g, const struct quickstart_stage *sta
     return code;
 }
 
+/* What a run tells, under the stage's own name: "pretraining [###...", and its notes below the stages' own. */
+struct stage_teller {
+    const loam_observer *to;
+    const char *name;
+};
+
+static void show_stage(void *user, const char *stage, int64_t done, int64_t total, const char *detail)
+{
+    const struct stage_teller *teller = user;
+    if (teller->to && teller->to->progress)
+        teller->to->progress(teller->to->user, strcmp(stage, "training") ? stage : teller->name, done, total, detail);
+}
+
+static void indent_note(void *user, const char *line)
+{
+    const struct stage_teller *teller = user;
+    char indented[512];
+    snprintf(indented, sizeof indented, "%15s%s", "", line);
+    if (teller->to && teller->to->note)
+        teller->to->note(teller->to->user, indented);
+}
+
+static int stage_cancelled(void *user)
+{
+    const struct stage_teller *teller = user;
+    return teller->to && teller->to->cancelled && teller->to->cancelled(teller->to->user);
+}
+
 static int train(struct growing *g, enum lm_run_kind kind, const char *name, const struct quickstart_stage *stage,
                  const char *model, const char *data, const char *directory, double *seconds)
 {
     struct lm_run_settings settings;
     struct lm_run_result result = {0};
-    struct lm_run_hooks hooks = {.observer = g->options->observer};
+    struct stage_teller teller = {g->options->observer, name};
+    const loam_observer observer = {.user = &teller, .progress = show_stage, .note = indent_note, .cancelled = stage_cancelled};
+    struct lm_run_hooks hooks = {.observer = &observer};
     lm_run_settings_init(&settings, kind);
     int code = configure(g, stage, model, data, &settings);
     if (!code && kind == LM_RUN_FINETUNE)
@@ -330,8 +360,11 @@ static int ask_all(const struct growing *g, struct quickstart_result *result)
     if (code)
         return code;
     result->parameters = count_parameters(lm_runner_model(runner));
+    size_t most = g->options->questions ? g->options->questions : questions->count;
     for (size_t i = 0; !code && i < questions->count; i++) {
         enum lm_skill skill = questions->items[i].skill;
+        if (result->asked[skill] == most)
+            continue;
         code = ask_one(runner, &questions->items[i], &result->answers[i], g->error);
         result->asked[skill]++;
         result->right[skill] += result->answers[i].right;

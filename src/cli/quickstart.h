@@ -32,6 +32,7 @@ struct quickstart_options {
     uint64_t seed;
     int threads;                        /* 0: lm_processors() */
     const struct quickstart_recipe *recipe;
+    size_t questions;                   /* the most asked of each skill; 0: all there are */
     const loam_observer *observer;      /* progress; notes: what each stage did, a line or several */
 };
 struct quickstart_answer {
@@ -40,7 +41,7 @@ struct quickstart_answer {
 };
 struct quickstart_result {
     struct lm_questions questions;
-    struct quickstart_answer *answers;  /* as many as questions */
+    struct quickstart_answer *answers;  /* as many as questions; text is NULL where it was not asked */
     size_t asked[LM_SKILLS], right[LM_SKILLS];
     double training_seconds;            /* both trainings, reading their data and writing their models too */
     int64_t parameters;
