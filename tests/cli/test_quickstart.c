@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { PRETRAINING = 60, FINETUNING = 90 };
+enum { PRETRAINING = 300, FINETUNING = 400 };
 
 static const struct quickstart_recipe small = {
     .vocabulary = 320, .width = 64, .layers = 2, .heads = 2, .kv_heads = 2, .feed_forward = 128, .context = 512,
