@@ -57,5 +57,12 @@ const struct command command_table[] = {
      "Writes a safetensors file with loss, the mean over predicting each id from those before it, and every parameter's "
      "gradient under the parameter's name.",
      "loam look step model --ids '1 2 3' --out step.safetensors", command_look_step},
+    {CMD_BENCH, "bench", "[NAME...]", 0, SIZE_MAX, "measure this machine's limits, and how near loam comes to them",
+     "Measures how many fp32 multiply-adds and how many bytes of memory this machine gives in a second, then, in the same run, each "
+     "NAME (all of them where none is given): train_gpt2_124m_f32, a training step of 4 sequences of 256 tokens; prompt_llama_1b_bf16, "
+     "a prompt of 512 tokens; decode_llama_1b_bf16, one token after the other; start_llama_1b_bf16, from the start of the program to the "
+     "first token. The models are made here with random weights; start writes one of 2.5 GB into a folder of its own under TMPDIR and "
+     "removes it. The fraction is of the multiply-adds for train and prompt, of the memory's speed for decode and start.",
+     "loam bench decode_llama_1b_bf16 --json", command_bench},
 };
 const size_t command_count = sizeof command_table / sizeof command_table[0];

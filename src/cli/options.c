@@ -142,6 +142,8 @@ const struct option option_table[OPTION_IDS] = {
                    .help = "show exactly what the model was sent and what it sent back, as text and as ids"},
     [OPT_NO_CHAT] = {"no-chat", 0, KIND_FLAG, .commands = ON(QUICKSTART), .help = "end with printed exchanges, not in a chat"},
     [OPT_LIMITS] = {"limits", 0, KIND_FLAG, .commands = ON(BENCH), .help = "only the machine's own limits"},
+    [OPT_TINY] = {"tiny", 0, KIND_FLAG, .commands = ON(BENCH),
+                  .help = "models of a few thousand weights: shows in seconds that everything runs, and says nothing of speed"},
     [OPT_LIMIT] = {"limit", 0, KIND_INT, .placeholder = "N", .standard = "5", .least = 1, .most = MANY,
                    .commands = ON(DATA_SHOW), .help = "conversations to show"},
 };

@@ -43,6 +43,14 @@ int lm_device_check(struct lm_device *device, loam_error *error);
  * *_scratch answers for what will be run. The device does not free it. Without it, or where an operation needs more, the
  * device grows a block of its own. */
 void lm_device_give_scratch(struct lm_device *device, void *block, size_t bytes);
+/* What this machine can do with the device's threads and instruction set, measured now: fp32 multiply-adds on registers only, and sums
+ * over a block far larger than the caches. The best of the rounds that fit into `seconds`, one at least. Takes and gives back 256 MiB. */
+struct lm_limits {
+    double gflops_f32;       /* 1e9 operations a second, two a multiply-add */
+    double read_gbps;        /* 1e9 bytes a second */
+};
+int lm_device_limits(struct lm_device *device, double seconds, struct lm_limits *limits, loam_error *error);
+const char *lm_device_isa(const struct lm_device *device);    /* "avx512" */
 
 struct lm_matrix {
     void *data;

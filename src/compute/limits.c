@@ -1,0 +1,71 @@
+/* What the machine can do, measured: the yardstick of every speed that loam states. */
+#include "compute/cpu/cpu.h"
+
+#include <string.h>
+
+enum {
+    SLICE = 2000000,            /* rounds of multiply-adds between two looks at the clock: some milliseconds */
+    READ_BYTES = 256 << 20      /* several times the largest last-level cache that a core of today gets for itself */
+};
+
+/* Seconds that every thread takes for SLICE rounds of multiply-adds, all at once. */
+static double time_multiply_add(const struct lm_device *device, const struct lm_cpu_limits *with, float *sink)
+{
+    float total = 0;
+    const double start = lm_seconds();
+#pragma omp parallel num_threads(device->threads) reduction(+ : total)
+    total += with->multiply_add(SLICE);
+    *sink += total;
+    return lm_seconds() - start;
+}
+
+/* Seconds for reading the block once, each thread its own part. */
+static double time_read(const struct lm_device *device, const struct lm_cpu_limits *with, const float *block, int64_t steps,
+                        float *sink)
+{
+    const int64_t threads = device->threads;
+    float total = 0;
+    const double start = lm_seconds();
+#pragma omp parallel for num_threads(device->threads) schedule(static) reduction(+ : total)
+    for (int64_t t = 0; t < threads; t++) {
+        const int64_t first = steps * t / threads, last = steps * (t + 1) / threads;
+        total += with->read(block + first * with->read_step, (last - first) * with->read_step);
+    }
+    *sink += total;
+    return lm_seconds() - start;
+}
+
+int lm_device_limits(struct lm_device *device, double seconds, struct lm_limits *limits, loam_error *error)
+{
+    const struct lm_cpu_limits *with = lm_cpu_limits(device);
+    if (!with)
+        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: this build has nothing to measure its limits with; use another instruction set", device->name);
+    float *block = lm_block_map(READ_BYTES, error);
+    if (!block)
+        return LOAM_ENOMEM;
+    memset(block, 0, READ_BYTES);    /* a page never written is one page of zeros for all, and stays in the cache */
+    const int64_t steps = READ_BYTES / (int64_t)sizeof(float) / with->read_step;
+    double compute = 1e30, read = 1e30;
+    float sink = 0;
+    const double end = lm_seconds() + seconds;
+    do {
+        const double one = time_multiply_add(device, with, &sink), other = time_read(device, with, block, steps, &sink);
+        compute = one < compute ? one : compute;
+        read = other < read ? other : read;
+    } while (lm_seconds() < end);
+    /* Stored where the compiler cannot know that nobody looks. */
+    ((volatile float *)block)[0] = sink;
+    lm_block_unmap(block, READ_BYTES);
+    *limits = (struct lm_limits){
+        .gflops_f32 = (double)SLICE * (double)with->round_flops * device->threads / compute * 1e-9,
+        .read_gbps = (double)(steps * with->read_step) * sizeof(float) / read * 1e-9,
+    };
+    return LOAM_OK;
+}
+
+const char *lm_device_isa(const struct lm_device *device)
+{
+    static const char *const names[] = {
+        [LM_ISA_AUTO] = "plain", [LM_ISA_SCALAR] = "scalar", [LM_ISA_AVX2] = "avx2", [LM_ISA_AVX512] = "avx512"};
+    return names[device->isa];
+}

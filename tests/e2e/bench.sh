@@ -1,0 +1,42 @@
+#!/bin/bash
+# loam bench on models of a few thousand weights: the shape of its JSON, the choice by name, and that nothing is left behind. Never a time.
+set -u
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+fail() { echo "FAILED: $*" >&2; exit 1; }
+export TMPDIR=$work/scratch
+mkdir "$TMPDIR"
+
+"$LOAM" bench --tiny --json --threads 2 >all.json 2>err || fail "all: $(cat err)"
+"$LOAM" bench --tiny --json --threads 1 decode_llama_1b_bf16 >one.json 2>err || fail "one: $(cat err)"
+"$LOAM" bench --tiny --json --limits >limits.json 2>err || fail "limits: $(cat err)"
+python3 - <<'PYTHON' || fail "see above"
+import json, math
+def check(path, names, threads=None):
+    found = json.load(open(path))
+    assert set(found) == {"machine", "results"}, found
+    machine = found["machine"]
+    assert set(machine) == {"peak_gflops_f32", "read_gbps", "threads", "isa"}, machine
+    assert machine["peak_gflops_f32"] > 0 and machine["read_gbps"] > 0, machine
+    assert machine["isa"] in ("scalar", "avx2", "avx512"), machine
+    assert threads is None or machine["threads"] == threads, machine
+    assert [one["name"] for one in found["results"]] == names, found
+    for one in found["results"]:
+        assert set(one) == {"name", "value", "unit", "of_limit"}, one
+        assert one["unit"] == ("s" if one["name"].startswith("start") else "tokens/s"), one
+        assert all(math.isfinite(one[key]) and one[key] > 0 for key in ("value", "of_limit")), one
+check("all.json", ["train_gpt2_tiny_f32", "prompt_llama_tiny_bf16", "decode_llama_tiny_bf16", "start_llama_tiny_bf16"], 2)
+check("one.json", ["decode_llama_tiny_bf16"], 1)
+check("limits.json", [])
+PYTHON
+[ -z "$(ls -A "$TMPDIR")" ] || fail "left behind: $(ls -A "$TMPDIR")"
+
+"$LOAM" bench --tiny decode_llama_1b_bf16 >out 2>err || fail "text: $(cat err)"
+[ "$(wc -l <out)" = 2 ] || fail "text: $(cat out)"
+"$LOAM" bench no_such_thing >out 2>err
+[ $? = 2 ] || fail "took an unknown name"
+grep -q "decode_llama_1b_bf16" err || fail "message: $(cat err)"
+TMPDIR=$work/absent "$LOAM" bench --tiny start_llama_1b_bf16 >out 2>err
+[ $? = 1 ] || fail "wrote into a folder that is not there"
+grep -q "set TMPDIR" err || fail "message: $(cat err)"
