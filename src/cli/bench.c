@@ -218,6 +218,15 @@ static double token_bytes(struct lm_model *model, int64_t positions)
     return bytes + 2.0 * 2.0 * (double)(c->layers * c->kv_heads * c->head_size) * (double)positions;
 }
 
+/* How fast the memory where the weights lie can be read. */
+static int weights_speed(struct bench *bench, struct lm_model *model, double *gbps, loam_error *error)
+{
+    enum lm_dtype dtype;
+    void *weights = lm_model_weights(model, &dtype);
+    return lm_device_read_speed(bench->device, weights, lm_model_weight_bytes(lm_model_config(model), dtype),
+                                bench->tiny ? 0.01 : 1, gbps, error);
+}
+
 static int bench_decode(struct bench *bench, struct bench_result *result, loam_error *error)
 {
     struct talker t = {0};
@@ -235,10 +244,11 @@ static int bench_decode(struct bench *bench, struct bench_result *result, loam_e
             code = lm_model_extend(t.model, t.cache, ids + BEFORE + i, 1, &logits, error);
         times[i] = lm_seconds() - start;
     }
-    if (code == LOAM_OK) {
+    double gbps;
+    if (code == LOAM_OK && (code = weights_speed(bench, t.model, &gbps, error)) == LOAM_OK) {
         const double seconds = bench_median(times, TOKENS);
         *result = (struct bench_result){1 / seconds, "tokens/s",
-                                        token_bytes(t.model, BEFORE + TOKENS / 2) / seconds * 1e-9 / bench->limits.read_gbps};
+                                        token_bytes(t.model, BEFORE + TOKENS / 2) / seconds * 1e-9 / gbps};
     }
     talker_close(&t);
     return code;

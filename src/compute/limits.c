@@ -8,6 +8,13 @@ enum {
     READ_BYTES = 256 << 20      /* several times the largest last-level cache that a core of today gets for itself */
 };
 
+/* Takes the result where the compiler cannot know that nobody looks. */
+static void keep(float sink)
+{
+    volatile float kept = sink;
+    (void)kept;
+}
+
 /* Seconds that every thread takes for SLICE rounds of multiply-adds, all at once. */
 static double time_multiply_add(const struct lm_device *device, const struct lm_cpu_limits *with, float *sink)
 {
@@ -20,8 +27,8 @@ static double time_multiply_add(const struct lm_device *device, const struct lm_
 }
 
 /* Seconds for reading the block once, each thread its own part. */
-static double time_read(const struct lm_device *device, const struct lm_cpu_limits *with, const float *block, int64_t steps,
-                        float *sink)
+static double time_read(const struct lm_device *device, const struct lm_cpu_limits *with, const float *block,
+                        int64_t steps, float *sink)
 {
     const int64_t threads = device->threads;
     float total = 0;
@@ -35,31 +42,63 @@ static double time_read(const struct lm_device *device, const struct lm_cpu_limi
     return lm_seconds() - start;
 }
 
-int lm_device_limits(struct lm_device *device, double seconds, struct lm_limits *limits, loam_error *error)
+static const struct lm_cpu_limits *find_limits(const struct lm_device *device, loam_error *error)
 {
     const struct lm_cpu_limits *with = lm_cpu_limits(device);
     if (!with)
-        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: this build has nothing to measure its limits with; use another instruction set", device->name);
-    float *block = lm_block_map(READ_BYTES, error);
-    if (!block)
-        return LOAM_ENOMEM;
-    memset(block, 0, READ_BYTES);    /* a page never written is one page of zeros for all, and stays in the cache */
-    const int64_t steps = READ_BYTES / (int64_t)sizeof(float) / with->read_step;
-    double compute = 1e30, read = 1e30;
+        lm_fail(error, LOAM_EUNSUPPORTED, "%s: this build has nothing to measure its limits with; use another instruction set",
+                device->name);
+    return with;
+}
+
+int lm_device_read_speed(struct lm_device *device, void *block, size_t bytes, double seconds, double *gbps, loam_error *error)
+{
+    const struct lm_cpu_limits *with = find_limits(device, error);
+    if (!with)
+        return LOAM_EUNSUPPORTED;
+    const int64_t steps = (int64_t)(bytes / sizeof(float)) / with->read_step;
+    if (steps < device->threads)
+        return lm_fail(error, LOAM_EUSAGE, "%zu bytes to read, wanted some thousands at least", bytes);
+    double best = 1e30;
     float sink = 0;
     const double end = lm_seconds() + seconds;
     do {
-        const double one = time_multiply_add(device, with, &sink), other = time_read(device, with, block, steps, &sink);
-        compute = one < compute ? one : compute;
-        read = other < read ? other : read;
+        const double one = time_read(device, with, block, steps, &sink);
+        best = one < best ? one : best;
     } while (lm_seconds() < end);
-    /* Stored where the compiler cannot know that nobody looks. */
-    ((volatile float *)block)[0] = sink;
+    keep(sink);
+    *gbps = (double)(steps * with->read_step) * sizeof(float) / best * 1e-9;
+    return LOAM_OK;
+}
+
+static double multiply_add_speed(const struct lm_device *device, const struct lm_cpu_limits *with, double seconds)
+{
+    double best = 1e30;
+    float sink = 0;
+    const double end = lm_seconds() + seconds;
+    do {
+        const double one = time_multiply_add(device, with, &sink);
+        best = one < best ? one : best;
+    } while (lm_seconds() < end);
+    keep(sink);
+    return (double)SLICE * (double)with->round_flops * device->threads / best * 1e-9;
+}
+
+int lm_device_limits(struct lm_device *device, double seconds, struct lm_limits *limits, loam_error *error)
+{
+    const struct lm_cpu_limits *with = find_limits(device, error);
+    if (!with)
+        return LOAM_EUNSUPPORTED;
+    void *block = lm_block_map(READ_BYTES, error);
+    if (!block)
+        return LOAM_ENOMEM;
+    memset(block, 0, READ_BYTES);    /* a page never written is one page of zeros for all, and stays in the cache */
+    double gbps;
+    int code = lm_device_read_speed(device, block, READ_BYTES, seconds / 2, &gbps, error);
     lm_block_unmap(block, READ_BYTES);
-    *limits = (struct lm_limits){
-        .gflops_f32 = (double)SLICE * (double)with->round_flops * device->threads / compute * 1e-9,
-        .read_gbps = (double)(steps * with->read_step) * sizeof(float) / read * 1e-9,
-    };
+    if (code != LOAM_OK)
+        return code;
+    *limits = (struct lm_limits){.gflops_f32 = multiply_add_speed(device, with, seconds / 2), .read_gbps = gbps};
     return LOAM_OK;
 }
 

@@ -4,7 +4,7 @@
  * DEPTH by COLUMNS) into its own scratch and goes through ROWS rows of c at a time, so that these stay in the second cache
  * while k runs through the packed piece; a is taken in panels of LM_TILE_ROWS by LM_TILE_DEPTH, which stay in the first. No
  * sum is shared between threads. */
-enum { COLUMNS = 256, ROWS = 10 * LM_TILE_ROWS, DEPTH = 8 * LM_TILE_DEPTH };
+enum { COLUMNS = 512, ROWS = 10 * LM_TILE_ROWS, DEPTH = 4 * LM_TILE_DEPTH };
 
 struct job {
     const struct lm_matmul *op;
@@ -36,6 +36,11 @@ static size_t thread_floats(const struct lm_matmul *op)
 size_t lm_simd_matmul_scratch(struct lm_device *device, const struct lm_matmul *op)
 {
     return (size_t)device->threads * thread_floats(op) * sizeof(float);
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 /* Asks for a line that will be packed soon; it may lie behind the matrix, which a prefetch does not mind. */
@@ -78,21 +83,44 @@ static void pack_b_turned(const struct lm_matrix *b, int64_t from, int64_t depth
         }
 }
 
+/* [k,n] as stored is taken a few rows at a time through all columns, [n,k] in its whole depth: either way few pages at once. */
 static void pack_b(const struct job *job, int64_t from, int64_t depth, float *to)
 {
-    for (int64_t j = 0; j < job->columns; j += LM_TILE_COLUMNS, to += LM_TILE_DEPTH * LM_TILE_COLUMNS) {
-        int64_t columns = job->columns - j < LM_TILE_COLUMNS ? job->columns - j : LM_TILE_COLUMNS;
-        if (job->op->transpose_b)
-            pack_b_turned(&job->op->b, from, depth, job->column + j, columns, to);
-        else
-            pack_b_plain(&job->op->b, from, depth, job->column + j, columns, to);
+    const bool turned = job->op->transpose_b;
+    const int64_t strip = turned ? depth : 16;
+    for (int64_t p = 0; p < depth; p += strip) {
+        int64_t deep = least(depth - p, strip);
+        float *panel = to + p * LM_TILE_COLUMNS;
+        for (int64_t j = 0; j < job->columns; j += LM_TILE_COLUMNS, panel += LM_TILE_DEPTH * LM_TILE_COLUMNS) {
+            int64_t columns = least(job->columns - j, LM_TILE_COLUMNS);
+            (turned ? pack_b_turned : pack_b_plain)(&job->op->b, from + p, deep, job->column + j, columns, panel);
+        }
     }
+}
+
+/* The common case of the next one, four vectors a turn. */
+static void copy_rows(const float *a, int64_t stride, int64_t rows, int64_t depth, float *to)
+{
+    for (int64_t i = 0; i < rows; i++, a += stride, to += LM_TILE_STRIDE)
+        for (int64_t p = 0; p < depth; p += 4 * LM_W) {
+            LM_UNROLL for (int64_t q = 0; q < 4; q++)
+                __builtin_prefetch(a + LM_TILE_ROWS * stride + p + q * LM_W);
+            vf x[4];
+            LM_UNROLL for (int64_t q = 0; q < 4; q++)
+                x[q] = vload(a + p + q * LM_W);
+            LM_UNROLL for (int64_t q = 0; q < 4; q++)
+                vstore(to + p + q * LM_W, x[q]);
+        }
 }
 
 /* One panel of a: its rows with LM_TILE_STRIDE between them. */
 static void pack_a_plain(const struct lm_matrix *a, int64_t row, int64_t rows, int64_t from, int64_t depth, float *to)
 {
     bool bf16 = a->dtype == LM_BF16;
+    if (!bf16 && depth % (4 * LM_W) == 0) {
+        copy_rows((const float *)a->data + row * a->stride + from, a->stride, rows, depth, to);
+        return;
+    }
     for (int64_t i = 0; i < rows; i++)
         for (int64_t p = 0; p < depth; p += LM_W) {
             prefetch(a, row + i + LM_TILE_ROWS, from + p);
@@ -133,11 +161,6 @@ static void run_depth(const struct job *job, int64_t row, int64_t rows, int64_t 
                          wide, add, bias ? bias + j : NULL);
         }
     }
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 static void run_block(const struct job *job, float *c, int64_t c_stride, bool add, const float *bias)
@@ -189,19 +212,31 @@ static int64_t share(int64_t whole, int64_t parts, int64_t step)
     return ((whole + parts - 1) / parts + step - 1) / step * step;
 }
 
-/* Blocks as high as there are enough for all threads (each packs b once), at least four a thread where the matrix is large. */
+/* The time of the thread that has most to do, in multiply-adds of one tile's column: a block costs its products, and as much
+ * as PACKING rows for every column of b that it packs and as PACKING columns for every row of a. */
+static double cost(const struct lm_device *device, const struct lm_matmul *op, int64_t rows, int64_t columns)
+{
+    enum { PACKING = 12 };
+    int64_t blocks = pieces(op->n, columns) * pieces(op->m, rows);
+    double one = (double)rows * (double)columns + PACKING * ((double)rows + (double)columns);
+    return (double)pieces(blocks, device->threads) * one;
+}
+
+/* The cheapest of the ways to cut c into blocks of at most COLUMNS columns. */
 static void cut(const struct lm_device *device, const struct lm_matmul *op, int64_t *rows, int64_t *columns)
 {
-    int64_t wanted = device->threads == 1 ? 1 : 4 * (int64_t)device->threads;
-    int64_t wide = pieces(op->n, COLUMNS), high = 1;
-    while (wide * high < wanted && share(op->n, wide + 1, LM_TILE_COLUMNS) >= 4 * LM_TILE_COLUMNS)
-        wide++;
-    while (wide * high < wanted && share(op->m, high + 1, LM_TILE_ROWS) >= 8 * LM_TILE_ROWS)
-        high++;
-    *columns = share(op->n, wide, LM_TILE_COLUMNS);
-    *rows = share(op->m, high, LM_TILE_ROWS);
-    if (op->c.dtype == LM_BF16 && *rows > ROWS)
-        *rows = ROWS;
+    const int64_t least_wide = pieces(op->n, COLUMNS), most = device->threads;
+    double best = 0;
+    for (int64_t wide = least_wide; wide < least_wide + most; wide++)
+        for (int64_t high = 1; high <= 2 * most; high++) {
+            int64_t r = share(op->m, high, LM_TILE_ROWS), c = share(op->n, wide, LM_TILE_COLUMNS);
+            if (op->c.dtype == LM_BF16 && r > ROWS)
+                r = ROWS;
+            double one = cost(device, op, r, c);
+            if (best > 0 && one >= best)
+                continue;
+            best = one, *rows = r, *columns = c;
+        }
 }
 
 static void run_tiled(struct lm_device *device, const struct lm_matmul *op)
