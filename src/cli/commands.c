@@ -62,8 +62,8 @@ const struct command command_table[] = {
      "NAME (all of them where none is given): train_gpt2_124m_f32, a training step of 4 sequences of 256 tokens; prompt_llama_1b_bf16, "
      "a prompt of 512 tokens; decode_llama_1b_bf16, one token after the other; start_llama_1b_bf16, from the start of the program to the "
      "first token. The models are made here with random weights; start writes one of 2.5 GB into a folder of its own under TMPDIR and "
-     "removes it. The fraction is of the multiply-adds for train and prompt; for decode of the speed at which the memory with its weights can be read (a machine "
-     "with several memory nodes has more than one), for start of the machine's.",
+     "removes it. The fraction is of the multiply-adds for train and prompt; for decode of the speed at which the memory with its weights can be read "
+     "before and after, for start of the machine's.",
      "loam bench decode_llama_1b_bf16 --json", command_bench},
 };
 const size_t command_count = sizeof command_table / sizeof command_table[0];

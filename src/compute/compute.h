@@ -50,8 +50,7 @@ struct lm_limits {
     double read_gbps;        /* 1e9 bytes a second */
 };
 int lm_device_limits(struct lm_device *device, double seconds, struct lm_limits *limits, loam_error *error);
-/* 1e9 bytes a second at which this very block, aligned to 64 bytes and of finite fp32 or any bits, is read: a machine of several
- * memory nodes has more than one speed, and a page keeps the one of the node it was given from. */
+/* 1e9 bytes a second at which this very block is read, aligned to 64 bytes: where it lies, and when it is asked, can matter. */
 int lm_device_read_speed(struct lm_device *device, void *block, size_t bytes, double seconds, double *gbps, loam_error *error);
 const char *lm_device_isa(const struct lm_device *device);    /* "avx512" */
 

@@ -2,59 +2,78 @@
 
 /* Rows of weights that one thread takes at a time, in bytes: enough to stream, little enough to share out evenly. */
 enum { CHUNK_BYTES = 128 << 10 };
-/* Rows of weights read side by side, each a stream of its own for the machine's prefetchers, which follow several and stop at
- * every page; asking for lines ahead by hand made it slower (docs/SPEED.md). What is read of a serves them all. */
-enum { SIDE_BY_SIDE = 8 };
+/* Where a row of a fits into NEAR_BYTES, half of the smallest first cache, one row of weights after the other is a single stream,
+ * the fastest way to read. Where it does not it is fetched again for every row of weights and is in the way of the stream: then
+ * SIDE_BY_SIDE rows share what is read of it. Asking for lines ahead by hand makes both slower (docs/SPEED.md). */
+enum { NEAR_BYTES = 16 << 10, SIDE_BY_SIDE = 8 };
+/* Sums of one pair of rows, each of every NEAR_PARTS-th vector: as many as k says and not m, so that a row of c has the same
+ * bits whatever stands beside it. */
+enum { NEAR_PARTS = 4, FAR_PARTS = 2, MOST_SUMS = 16 };
 
-/* sums[j*m + i] = row i of a times row j of the weights. One vector of sums a pair, so that its order is the same however many
- * rows there are. Inlined with constant m, rows and type. */
-LM_INLINE void dot_rows(const int m, const int rows, const bool bf16, int64_t k, const float *a, int64_t a_stride,
-                        const void *weights, int64_t stride, float *sums)
+LM_INLINE vf weight(const void *weights, bool bf16, int64_t at)
 {
-    vf sum[4 * SIDE_BY_SIDE];
-    LM_UNROLL for (int i = 0; i < m * rows; i++)
-        sum[i] = vset(0);
-    const int64_t whole = k / LM_W * LM_W;
-    for (int64_t p = 0; p < whole; p += LM_W) {
-        vf x[4];
-        LM_UNROLL for (int i = 0; i < m; i++)
-            x[i] = vload(a + i * a_stride + p);
-        LM_UNROLL for (int j = 0; j < rows; j++) {
-            vf w = bf16 ? vload_bf16((const uint16_t *)weights + j * stride + p) : vload((const float *)weights + j * stride + p);
-            LM_UNROLL for (int i = 0; i < m; i++)
-                sum[j * m + i] = vfma(w, x[i], sum[j * m + i]);
-        }
+    return bf16 ? vload_bf16((const uint16_t *)weights + at) : vload((const float *)weights + at);
+}
+
+/* sums[j*m + i] = row i of a times row j of the weights. Inlined with constant m, rows, parts and type. */
+LM_INLINE void dot_rows(const int m, const int rows, const int parts, const bool bf16, int64_t k, const float *a,
+                        int64_t a_stride, const void *weights, int64_t stride, float *sums)
+{
+    vf part[MOST_SUMS];
+    LM_UNROLL for (int i = 0; i < parts * m * rows; i++)
+        part[i] = vset(0);
+    const int64_t whole = k / (parts * LM_W) * (parts * LM_W);
+    for (int64_t p = 0; p < whole; p += parts * LM_W) {
+        vf x[MOST_SUMS];
+        LM_UNROLL for (int i = 0; i < m * parts; i++)
+            x[i] = vload(a + i / parts * a_stride + p + i % parts * LM_W);
+        LM_UNROLL for (int j = 0; j < rows; j++)
+            LM_UNROLL for (int s = 0; s < parts; s++) {
+                vf w = weight(weights, bf16, j * stride + p + s * LM_W);
+                LM_UNROLL for (int i = 0; i < m; i++)
+                    part[(j * m + i) * parts + s] = vfma(w, x[i * parts + s], part[(j * m + i) * parts + s]);
+            }
     }
-    if (whole < k)
+    for (int64_t p = whole; p < k; p += LM_W)
         LM_UNROLL for (int j = 0; j < rows; j++) {
-            vf w = vload_any(weights, bf16, j * stride + whole, k - whole);
+            vf w = vload_any(weights, bf16, j * stride + p, k - p);
             LM_UNROLL for (int i = 0; i < m; i++)
-                sum[j * m + i] = vfma(w, vload_n(a + i * a_stride + whole, k - whole), sum[j * m + i]);
+                part[(j * m + i) * parts] = vfma(w, vload_n(a + i * a_stride + p, k - p), part[(j * m + i) * parts]);
         }
     LM_UNROLL for (int i = 0; i < m * rows; i++)
-        sums[i] = vsum(sum[i]);
+        {
+        vf sum = part[i * parts];
+        LM_UNROLL for (int s = 1; s < parts; s++)
+            sum += part[i * parts + s];
+        sums[i] = vsum(sum);
+    }
 }
 
-/* As many rows of weights at once as the registers hold sums for. */
-static int rows_at_once(int m)
+/* Rows of weights: as many as the registers hold sums for; narrower registers are fewer, too. */
+static int rows_at_once(int m, int64_t k)
 {
-    enum { SUMS = LM_W == 16 ? 16 : 8 };
-    return m == 1 ? SIDE_BY_SIDE : m == 2 ? SUMS / 2 : SUMS / 4;
+    enum { SUMS = LM_W == 16 ? SIDE_BY_SIDE : SIDE_BY_SIDE / 2 };
+    if (k * (int64_t)sizeof(float) <= NEAR_BYTES)
+        return 1;
+    return m == 1 ? SUMS : m == 2 ? SUMS / 2 : SUMS / 4;
 }
 
-#define CASE(m, rows)                                                                                                 \
+/* `rows` 0: a single one because a is near; else as many as rows_at_once says, or one of those left over. */
+#define CASE(m, rows, parts)                                                                                          \
     case 16 * (m) + (rows):                                                                                           \
-        dot_rows(m, rows, bf16, k, a, a_stride, weights, stride, sums);                                               \
+        dot_rows(m, rows ? rows : 1, parts, bf16, k, a, a_stride, weights, stride, sums);                             \
         break;
 LM_INLINE void dot(const bool bf16, int m, int rows, int64_t k, const float *a, int64_t a_stride, const void *weights,
                    int64_t stride, float *sums)
 {
-    switch (16 * m + rows) {
-        CASE(1, SIDE_BY_SIDE) CASE(1, 1) CASE(2, 1) CASE(3, 1) CASE(4, 1)
+    const bool near = k * (int64_t)sizeof(float) <= NEAR_BYTES;
+    switch (16 * m + (near ? 0 : rows)) {
+        CASE(1, 0, NEAR_PARTS) CASE(2, 0, NEAR_PARTS) CASE(3, 0, NEAR_PARTS) CASE(4, 0, NEAR_PARTS)
+        CASE(1, 1, FAR_PARTS) CASE(2, 1, FAR_PARTS) CASE(3, 1, FAR_PARTS) CASE(4, 1, FAR_PARTS)
 #if defined(LM_SIMD_AVX512)
-        CASE(2, 8) CASE(3, 4) CASE(4, 4)
+        CASE(1, 8, FAR_PARTS) CASE(2, 4, FAR_PARTS) CASE(3, 2, FAR_PARTS) CASE(4, 2, FAR_PARTS)
 #else
-        CASE(2, 4) CASE(3, 2) CASE(4, 2)
+        CASE(1, 4, FAR_PARTS) CASE(2, 2, FAR_PARTS)
 #endif
     }
 }
@@ -74,7 +93,7 @@ static void columns_of(const struct lm_matmul *op, int64_t row, int m, int64_t f
 {
     const bool bf16 = op->b.dtype == LM_BF16;
     const float *a = (const float *)op->a.data + row * op->a.stride;
-    const int most = rows_at_once(m);
+    const int most = rows_at_once(m, op->k);
     for (int64_t column = from, rows; column < end; column += rows) {
         rows = end - column >= most ? most : 1;
         const void *weights = (const char *)op->b.data + column * op->b.stride * (bf16 ? 2 : 4);
