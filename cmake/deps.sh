@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that are missing. `deps.sh build` what the program needs, `deps.sh test` what its tests need besides.
 set -eu
-build="gcc cmake ninja-build pkg-config libdnnl-dev libyajl-dev libyaml-dev libpcre2-dev libutf8proc-dev
+build="gcc cmake ninja-build pkg-config libyajl-dev libyaml-dev libpcre2-dev libutf8proc-dev
 libedit-dev libxxhash-dev libcmocka-dev"
 test="clang libomp-dev libclang-rt-14-dev llvm locales python3 binutils"
 

@@ -2,7 +2,7 @@
 # the program itself from its option table, the licence.
 add_library(loam_shared SHARED $<TARGET_OBJECTS:loam_objects> ${SIMD_OBJECTS})
 set_target_properties(loam_shared PROPERTIES OUTPUT_NAME loam VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
-target_link_libraries(loam_shared PRIVATE loam_flags DNNL::dnnl OpenMP::OpenMP_C Threads::Threads PkgConfig::DEPENDENCIES m)
+target_link_libraries(loam_shared PRIVATE loam_flags OpenMP::OpenMP_C Threads::Threads PkgConfig::DEPENDENCIES m)
 
 # For `pkg-config loam`, wherever the whole is moved to; what the static library needs besides is listed as private.
 file(RELATIVE_PATH PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
@@ -14,7 +14,7 @@ Version: @PROJECT_VERSION@
 Requires.private: yajl yaml-0.1 libpcre2-8 libutf8proc libxxhash
 libdir=${prefix}/@CMAKE_INSTALL_LIBDIR@
 Libs: -L${libdir} -lloam
-Libs.private: -ldnnl -fopenmp -lpthread -lm
+Libs.private: -fopenmp -lpthread -lm
 Cflags: -I${prefix}/@CMAKE_INSTALL_INCLUDEDIR@
 ]])
 

@@ -5,8 +5,8 @@
  *         return;                                          // it has stuck; lm_device_check tells
  *     #pragma omp parallel for num_threads(device->threads)
  *     ...
- *     if (status != dnnl_success)
- *         lm_device_fail(device, LOAM_ENOMEM, "matmul %ldx%ldx%ld: oneDNN says %d", m, n, k, status);
+ *     if (status != CUBLAS_STATUS_SUCCESS)
+ *         lm_device_fail(device, LOAM_EIO, "matmul %ldx%ldx%ld: cuBLAS says %d", m, n, k, status);
  *
  * A table's opener (lm_cpu_open, lm_reference_open) fills `ops`, `name`, and where it keeps something of its own `state`
  * and `close_state`.

@@ -1,4 +1,4 @@
-/* The fast CPU table: simd/ compiled for each instruction set, and oneDNN.
+/* The fast CPU table: simd/ compiled for each instruction set.
  *
  *     device->isa = LM_ISA_AUTO;                       // or one of them
  *     device->threads = 2;

@@ -5,13 +5,21 @@
  * while k runs through the packed piece; a is taken in panels of LM_TILE_ROWS by LM_TILE_DEPTH, which stay in the first. No
  * sum is shared between threads. */
 enum { COLUMNS = 512, ROWS = 10 * LM_TILE_ROWS, DEPTH = 4 * LM_TILE_DEPTH };
+/* Where c's rows lie a multiple of CROWDED apart, they all fall into the same few places of a cache: their sums are then kept
+ * aside, SUMS_STRIDE apart, and go to c when a piece is done. So are those of c in BF16. Both ways give the same bits. */
+enum { CROWDED = 2048, SUMS_STRIDE = COLUMNS + 16 };
+
+static bool sums_aside(const struct lm_matmul *op)
+{
+    return op->c.dtype == LM_BF16 || op->c.stride % CROWDED == 0;
+}
 
 struct job {
     const struct lm_matmul *op;
     int64_t row, rows, column, columns;    /* the block of c */
     float *b;                              /* packed: for each LM_TILE_DEPTH, panels of [depth, LM_TILE_COLUMNS] */
     float *a;                              /* one panel; ROWS rows where a is stored transposed */
-    float *rounded;                        /* [ROWS, COLUMNS] where c is BF16 */
+    float *sums;                           /* [ROWS, SUMS_STRIDE] where kept aside */
 };
 
 static size_t packed_b(const struct lm_matmul *op)
@@ -27,10 +35,7 @@ static size_t packed_a(const struct lm_matmul *op)
 
 static size_t thread_floats(const struct lm_matmul *op)
 {
-    size_t floats = packed_b(op) + packed_a(op);
-    if (op->c.dtype == LM_BF16)
-        floats += (size_t)ROWS * COLUMNS;
-    return lm_round_up(floats, 16);
+    return lm_round_up(packed_b(op) + packed_a(op) + (sums_aside(op) ? (size_t)ROWS * SUMS_STRIDE : 0), 16);
 }
 
 size_t lm_simd_matmul_scratch(struct lm_device *device, const struct lm_matmul *op)
@@ -143,7 +148,7 @@ static void pack_a_turned(const struct lm_matrix *a, int64_t row, int64_t rows, 
     }
 }
 
-/* c of `rows` rows from `row` on += or = the products over [from, from + depth), depth <= LM_TILE_DEPTH. */
+/* c, or sums for it, of `rows` rows from `row` on += or = the products over [from, from + depth), depth <= LM_TILE_DEPTH. */
 static void run_depth(const struct job *job, int64_t row, int64_t rows, int64_t from, int64_t depth, const float *b, float *c,
                       int64_t c_stride, bool add, const float *bias)
 {
@@ -163,42 +168,58 @@ static void run_depth(const struct job *job, int64_t row, int64_t rows, int64_t 
     }
 }
 
-static void run_block(const struct job *job, float *c, int64_t c_stride, bool add, const float *bias)
+/* Between c and the sums, for `rows` rows from `row` of the block on. */
+static void load_c(const struct job *job, int64_t row, int64_t rows)
 {
-    for (int64_t outer = 0; outer < job->op->k; outer += DEPTH) {
-        int64_t end = least(job->op->k, outer + DEPTH);
-        for (int64_t from = outer; from < end; from += LM_TILE_DEPTH)
-            pack_b(job, from, least(end - from, LM_TILE_DEPTH), job->b + (from - outer) * COLUMNS);
-        for (int64_t i = 0; i < job->rows; i += ROWS)
-            for (int64_t from = outer; from < end; from += LM_TILE_DEPTH)
-                run_depth(job, job->row + i, least(job->rows - i, ROWS), from, least(end - from, LM_TILE_DEPTH),
-                          job->b + (from - outer) * COLUMNS, c + i * c_stride, c_stride, add || from, from ? NULL : bias);
+    const struct lm_matrix *c = &job->op->c;
+    const bool bf16 = c->dtype == LM_BF16;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < job->columns; j += LM_W)
+            vstore(job->sums + i * SUMS_STRIDE + j,
+                   vload_any(c->data, bf16, (job->row + row + i) * c->stride + job->column + j, job->columns - j));
+}
+
+static void store_c(const struct job *job, int64_t row, int64_t rows)
+{
+    const struct lm_matrix *c = &job->op->c;
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t at = (job->row + row + i) * c->stride + job->column;
+        const float *sums = job->sums + i * SUMS_STRIDE;
+        for (int64_t j = 0; j < job->columns; j += LM_W)
+            if (c->dtype == LM_BF16)
+                vstore_bf16_n((uint16_t *)c->data + at + j, vload(sums + j), job->columns - j);
+            else
+                vstore_n((float *)c->data + at + j, vload(sums + j), job->columns - j);
     }
 }
 
-/* c in BF16: the sum is made in fp32 and rounded once. */
-static void run_rounded(const struct job *job, const float *bias)
+/* One piece of a block: `rows` rows from `row` of the block on, places [outer, end) of k. A block of one piece keeps its sums from
+ * the first place to the last: where c is BF16 it always is one, so that it is rounded once. */
+static void run_piece(const struct job *job, int64_t row, int64_t rows, int64_t outer, int64_t end, bool only)
 {
     const struct lm_matmul *op = job->op;
-    uint16_t *c = (uint16_t *)op->c.data + job->row * op->c.stride + job->column;
-    if (op->add)
-        for (int64_t i = 0; i < job->rows; i++)
-            for (int64_t j = 0; j < job->columns; j += LM_W)
-                vstore_n(job->rounded + i * COLUMNS + j, vload_bf16_n(c + i * op->c.stride + j, job->columns - j), job->columns - j);
-    run_block(job, job->rounded, COLUMNS, op->add, bias);
-    for (int64_t i = 0; i < job->rows; i++)
-        for (int64_t j = 0; j < job->columns; j += LM_W)
-            vstore_bf16_n(c + i * op->c.stride + j, vload_n(job->rounded + i * COLUMNS + j, job->columns - j), job->columns - j);
+    const float *bias = op->bias ? op->bias + job->column : NULL;
+    const bool aside = sums_aside(op);
+    float *c = aside ? job->sums : (float *)op->c.data + (job->row + row) * op->c.stride + job->column;
+    const int64_t stride = aside ? SUMS_STRIDE : op->c.stride;
+    if (aside && (outer ? !only : op->add))
+        load_c(job, row, rows);
+    for (int64_t from = outer; from < end; from += LM_TILE_DEPTH)
+        run_depth(job, job->row + row, rows, from, least(end - from, LM_TILE_DEPTH), job->b + (from - outer) * COLUMNS, c, stride,
+                  op->add || from, from ? NULL : bias);
+    if (aside && (!only || end == op->k))
+        store_c(job, row, rows);
 }
 
 static void run_job(const struct job *job)
 {
-    const struct lm_matmul *op = job->op;
-    const float *bias = op->bias ? op->bias + job->column : NULL;
-    if (op->c.dtype == LM_BF16)
-        run_rounded(job, bias);
-    else
-        run_block(job, (float *)op->c.data + job->row * op->c.stride + job->column, op->c.stride, op->add, bias);
+    for (int64_t outer = 0; outer < job->op->k; outer += DEPTH) {
+        const int64_t end = least(job->op->k, outer + DEPTH);
+        for (int64_t from = outer; from < end; from += LM_TILE_DEPTH)
+            pack_b(job, from, least(end - from, LM_TILE_DEPTH), job->b + (from - outer) * COLUMNS);
+        for (int64_t i = 0; i < job->rows; i += ROWS)
+            run_piece(job, i, least(job->rows - i, ROWS), outer, end, job->rows <= ROWS);
+    }
 }
 
 static int64_t pieces(int64_t whole, int64_t most)
@@ -254,7 +275,7 @@ static void run_tiled(struct lm_device *device, const struct lm_matmul *op)
 #pragma omp for schedule(dynamic, 1)
         for (int64_t block = 0; block < blocks; block++) {
             struct job job = {.op = op, .row = block / wide * rows, .column = block % wide * columns, .b = own,
-                              .a = own + packed_b(op), .rounded = own + packed_b(op) + packed_a(op)};
+                              .a = own + packed_b(op), .sums = own + packed_b(op) + packed_a(op)};
             job.rows = op->m - job.row < rows ? op->m - job.row : rows;
             job.columns = op->n - job.column < columns ? op->n - job.column : columns;
             run_job(&job);
