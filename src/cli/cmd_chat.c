@@ -12,29 +12,34 @@ struct chat {
     struct lm_runner *runner;
     struct lm_conversation conversation;
     bool terminal;
-    char *line;         /* of standard input where it is no terminal; getline's */
-    size_t room;
 };
 
-/* The next line without its end; NULL: the input has ended. A line from a terminal is free()'s to take back. */
-static char *next_line(struct chat *chat)
+/* The next line without its end, free()'s to take back; NULL: the input has ended, or the program is to. */
+static char *next_line(struct chat *chat, size_t *length)
 {
     if (chat->terminal) {
         char *line;
-        while (!(line = readline("> ")) && stop_wanted()) {    /* Ctrl-C at the prompt: a fresh one */
-            forget_stop();
+        fflush(stdout);
+        while (!(line = readline("> ")) && interrupted()) {    /* Ctrl-C at the prompt: a fresh one */
+            forget_interrupt();
             putchar('\n');
         }
         if (line && *line)
             add_history(line);
+        *length = line ? strlen(line) : 0;
         return line;
     }
-    ssize_t length = getline(&chat->line, &chat->room, stdin);
-    if (length < 0)
+    char *line = NULL;
+    size_t room = 0;
+    const ssize_t got = getline(&line, &room, stdin);
+    if (got < 0) {
+        free(line);
         return NULL;
-    while (length && (chat->line[length - 1] == '\n' || chat->line[length - 1] == '\r'))
-        chat->line[--length] = 0;
-    return strdup(chat->line);
+    }
+    *length = (size_t)got;
+    while (*length && (line[*length - 1] == '\n' || line[*length - 1] == '\r'))
+        line[--*length] = 0;
+    return line;
 }
 
 static void print_debug(const char *what, const struct lm_bytes *text, const struct lm_ids *ids)
@@ -55,62 +60,85 @@ static int show_prompt(struct chat *chat, loam_error *error)
     return code;
 }
 
+static void print_reply_debug(const struct lm_generation *reply)
+{
+    print_debug("sent back", &reply->text, &reply->ids);
+    fprintf(stderr, "--- stopped by: %s", lm_stop_reason_name(reply->reason));
+    fprintf(stderr, reply->end_id >= 0 ? " (token %d)\n" : "\n", (int)reply->end_id);
+}
+
+/* What was said before a Ctrl-C is a turn; where nothing was, there is none, and the question goes with it. */
+static int add_reply(struct chat *chat, const struct lm_generation *reply, loam_error *error)
+{
+    if (reply->reason == LM_STOP_CANCELLED && !reply->text.length)
+        return lm_fail(error, LOAM_ECANCELLED, "chat: stopped before a word of the reply; the question is forgotten");
+    return lm_conversation_add(&chat->conversation, LM_ASSISTANT, reply->text.data ? reply->text.data : "", reply->text.length,
+                               error);
+}
+
 static int answer(struct chat *chat, loam_error *error)
 {
+    struct lm_generation_options options = chat->settings->options;
     struct lm_generation reply = {0};
+    bool shown = false;
+    options.user = &shown;
     int code = chat->settings->debug ? show_prompt(chat, error) : LOAM_OK;
     if (code == LOAM_OK)
-        code = lm_runner_reply(chat->runner, &chat->conversation, &chat->settings->options, &reply, error);
-    forget_stop();
+        code = lm_runner_reply(chat->runner, &chat->conversation, &options, &reply, error);
+    forget_interrupt();
+    if (shown || code == LOAM_OK)
+        putchar('\n');
+    fflush(stdout);
     if (code != LOAM_OK)
         return code;
-    putchar('\n');
-    fflush(stdout);
-    if (chat->settings->debug) {
-        print_debug("sent back", &reply.text, &reply.ids);
-        fprintf(stderr, "--- stopped by: %s", lm_stop_reason_name(reply.reason));
-        fprintf(stderr, reply.end_id >= 0 ? " (token %d)\n" : "\n", (int)reply.end_id);
-    }
+    if (chat->settings->debug)
+        print_reply_debug(&reply);
     note("%lld tokens in %.2f s: %.1f tokens/s", (long long)reply.tokens, reply.seconds, lm_generation_rate(&reply));
-    code = lm_conversation_add(&chat->conversation, LM_ASSISTANT, reply.text.data ? reply.text.data : "", reply.text.length,
-                               error);
+    code = add_reply(chat, &reply, error);
     lm_generation_free(&reply);
     return code;
 }
 
 /* A turn that failed is taken back, so that the conversation can go on. */
-static int take_turn(struct chat *chat, const char *line)
+static int take_turn(struct chat *chat, const char *line, size_t length)
 {
     struct lm_conversation *conversation = &chat->conversation;
     const size_t before = conversation->count;
     loam_error error;
-    int code = lm_conversation_add(conversation, LM_USER, line, strlen(line), &error);
+    int code = lm_conversation_add(conversation, LM_USER, line, length, &error);
     if (code == LOAM_OK)
         code = answer(chat, &error);
     if (code == LOAM_OK)
         return EXIT_DONE;
     while (conversation->count > before)
         lm_free(conversation->messages[--conversation->count].content);
-    return complain_error(&error);
+    if (code != LOAM_ECANCELLED)
+        return complain_error(&error);
+    note("%s", error.message);
+    return EXIT_DONE;
 }
 
 static int talk(struct chat *chat)
 {
     int status = EXIT_DONE;
-    char *line;
-    while ((line = next_line(chat))) {
+    size_t length;
+    char *line = NULL;
+    while (!stop_wanted() && (line = next_line(chat, &length))) {
         const bool quit = strcmp(line, "/quit") == 0;
-        if (*line && !quit) {
-            const int turn = take_turn(chat, line);
+        if (length && !quit) {
+            const int turn = take_turn(chat, line, length);
             status = turn != EXIT_DONE ? turn : status;
         }
         free(line);
         if (quit)
-            break;
+            return status;
     }
-    if (chat->terminal && !line)
+    if (chat->terminal)
         putchar('\n');
-    return status;
+    if (!stop_wanted())
+        return status;
+    note("chat: ended on request");
+    return EXIT_FAILED;
 }
 
 static int open_chat(struct chat *chat, loam_error *error)
@@ -139,7 +167,6 @@ int chat_with(const struct chat_settings *settings)
             note("Talk to %s. Ctrl-C ends a reply, Ctrl-D or /quit the chat.", settings->directory);
         status = talk(&chat);
     }
-    free(chat.line);
     lm_conversation_free(&chat.conversation);
     lm_runner_close(chat.runner);
     return status;

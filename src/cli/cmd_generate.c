@@ -11,7 +11,13 @@ static int read_prompt(const struct arguments *arguments, struct lm_runner *runn
     const char *text = arguments->values[OPT_PROMPT].text, *list = arguments->values[OPT_IDS].text;
     if (list)
         return read_ids(list, strlen(list), "--ids", ids, error);
-    return lm_tokenizer_encode(lm_runner_tokenizer(runner), text, strlen(text), LM_ENCODE_ADD_SPECIAL, ids, NULL, error);
+    struct lm_bytes input = {0};
+    int code = strcmp(text, "-") == 0 ? lm_file_read("-", 0, &input, error) : lm_bytes_append(&input, text, strlen(text), error);
+    if (code == LOAM_OK)
+        code = lm_tokenizer_encode(lm_runner_tokenizer(runner), input.data ? input.data : "", input.length,
+                                   LM_ENCODE_ADD_SPECIAL, ids, NULL, error);
+    lm_bytes_free(&input);
+    return code;
 }
 
 static int print_json_result(const struct lm_generation *made)
@@ -56,16 +62,21 @@ static int generate(const struct arguments *arguments, struct lm_runner *runner)
     struct lm_ids ids = {0};
     loam_error error;
     const bool json = arguments->values[OPT_JSON].given, text = lm_runner_tokenizer(runner) != NULL;
+    bool shown = false;
     int code = read_prompt(arguments, runner, &ids, &error);
     /* The usual number where there is room for it, else until the context is full. */
     if (!options.max_tokens && (int64_t)ids.length + USUAL_TOKENS <= lm_runner_context(runner))
         options.max_tokens = USUAL_TOKENS;
-    if (!json && text)
+    if (!json && text) {
         options.show = show_text;
+        options.user = &shown;
+    }
     if (code == LOAM_OK)
         code = lm_runner_generate(runner, ids.data, ids.length, &options, &made, &error);
     int status = EXIT_DONE;
     if (code != LOAM_OK) {
+        if (shown)
+            putchar('\n');
         status = complain_error(&error);
     } else if (json) {
         status = print_json_result(&made);

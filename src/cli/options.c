@@ -119,7 +119,7 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_RESUME] = {"resume", 0, KIND_FLAG, .commands = RUNS,
                     .help = "go on with the run in --out from its last checkpoint, with the settings of its run.yaml"},
 
-    [OPT_PROMPT] = {"prompt", 0, KIND_TEXT, .placeholder = "TEXT", .commands = ON(GENERATE), .help = "the text to go on from"},
+    [OPT_PROMPT] = {"prompt", 0, KIND_TEXT, .placeholder = "TEXT", .commands = ON(GENERATE), .help = "the text to go on from; - takes it from standard input"},
     [OPT_IDS] = {"ids", 0, KIND_TEXT, .placeholder = "\"N N ...\"", .commands = ON(GENERATE) | ON(LOOK_LOGITS) | ON(LOOK_STEP),
                  .help = "token ids, separated by spaces"},
     [OPT_MAX_TOKENS] = {"max-tokens", 0, KIND_INT, .placeholder = "N", .least = 1, .most = MANY, .commands = SAMPLES,

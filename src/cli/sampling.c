@@ -3,7 +3,8 @@
 
 void show_text(void *user, const char *text, size_t length)
 {
-    (void)user;
+    if (user)
+        *(bool *)user = true;
     fwrite(text, 1, length, stdout);
     fflush(stdout);
 }

@@ -11,9 +11,11 @@
 
 static volatile sig_atomic_t stop_signal;
 
+/* An order to end (SIGTERM) is not taken back by a Ctrl-C behind it. */
 static void on_signal(int number)
 {
-    stop_signal = number;
+    if (stop_signal != SIGTERM)
+        stop_signal = number;
 }
 
 void catch_signals(void)
@@ -29,15 +31,21 @@ bool stop_wanted(void)
     return stop_signal != 0;
 }
 
+bool interrupted(void)
+{
+    return stop_signal == SIGINT;
+}
+
 int stop_asked(void *user)
 {
     (void)user;
     return stop_wanted();
 }
 
-void forget_stop(void)
+void forget_interrupt(void)
 {
-    stop_signal = 0;
+    if (stop_signal == SIGINT)
+        stop_signal = 0;
 }
 
 bool stderr_is_terminal(void)

@@ -31,8 +31,9 @@ void progress_clear(struct progress *progress);
 /* SIGINT and SIGTERM no longer end the program but set a flag. */
 void catch_signals(void);
 bool stop_wanted(void);
+bool interrupted(void);        /* by SIGINT, which a chat takes for the end of a reply only */
 int stop_asked(void *user);    /* the same, as observers and generation options want it */
-void forget_stop(void);
+void forget_interrupt(void);   /* Ctrl-C has been seen to; SIGTERM stays */
 
 /* Ends the output: what could not be written (a full disk, a closed pipe) makes EXIT_FAILED of EXIT_DONE. */
 int finish_output(int status);
