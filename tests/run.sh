@@ -1,16 +1,17 @@
 #!/bin/bash
-# Builds and runs every test: the release build in two locales, three sanitizer builds, the fuzz targets.
+# Builds and runs every test: the release build in two locales, under address and undefined sanitizers, under the
+# thread sanitizer, and the fuzz targets.
 #
 #     bash tests/run.sh                  everything (make test)
 #     LOAM_LONG=1 bash tests/run.sh      with the heavy sweeps and ten minutes for each fuzz target (make test-long)
-#     STAGES="release asan" bash tests/run.sh
+#     STAGES="release sanitize" bash tests/run.sh
 #
 # What a stage prints goes to build/logs/STAGE.log and is shown where it fails. The last line is "N passed, M failed".
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export LOAM_LONG=${LOAM_LONG:-}
 jobs=${JOBS:-$(nproc)}
-stages=${STAGES:-release german asan ubsan tsan fuzz}
+stages=${STAGES:-release german sanitize tsan fuzz}
 mkdir -p build/logs build/locale
 passed=0 failed=0 summary="" skips=0 begun=$SECONDS
 
@@ -80,11 +81,10 @@ for stage in $stages; do
     german)
         german_locale
         built german release build && LC_ALL=de_DE.UTF-8 run german build ;;
-    asan)
-        built asan asan build/asan &&
-            ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1 run asan build/asan -E "$unit" ;;
-    ubsan)
-        built ubsan ubsan build/ubsan && UBSAN_OPTIONS=print_stacktrace=1 run ubsan build/ubsan -E "$unit" ;;
+    sanitize)
+        built sanitize sanitize build/sanitize &&
+            ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1 \
+                UBSAN_OPTIONS=print_stacktrace=1 run sanitize build/sanitize -E "$unit" ;;
     tsan)
         # Threads of OpenMP are seen through the archer tool, which tells the sanitizer of their joins.
         archer=$(ls /usr/lib/llvm-*/lib/libarcher.so 2>/dev/null | tail -1)

@@ -1,8 +1,8 @@
 /* loam chat */
 #include "common.h"
+#include "prompt.h"
 #include "sampling.h"
 
-#include <editline/readline.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,13 +19,10 @@ static char *next_line(struct chat *chat, size_t *length)
 {
     if (chat->terminal) {
         char *line;
-        fflush(stdout);
-        while (!(line = readline("> ")) && interrupted()) {    /* Ctrl-C at the prompt: a fresh one */
+        while (!(line = prompt_line("> ")) && interrupted()) {    /* Ctrl-C at the prompt: a fresh one */
             forget_interrupt();
             putchar('\n');
         }
-        if (line && *line)
-            add_history(line);
         *length = line ? strlen(line) : 0;
         return line;
     }

@@ -6,21 +6,36 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t interrupt_seen, end_seen;
+static int wake = -1;    /* an eventfd, readable while one of them is set */
 
-/* An order to end (SIGTERM) is not taken back by a Ctrl-C behind it. */
+static void wake_up(void)
+{
+    const uint64_t one = 1;
+    const ssize_t written = write(wake, &one, sizeof one);
+    (void)written;    /* where it is full it is readable already */
+}
+
 static void on_signal(int number)
 {
-    if (stop_signal != SIGTERM)
-        stop_signal = number;
+    const int saved = errno;
+    if (number == SIGINT)
+        interrupt_seen = 1;
+    else
+        end_seen = 1;
+    wake_up();
+    errno = saved;
 }
 
 void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal};
+    if (wake < 0)
+        wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -28,12 +43,12 @@ void catch_signals(void)
 
 bool stop_wanted(void)
 {
-    return stop_signal != 0;
+    return interrupt_seen || end_seen;
 }
 
 bool interrupted(void)
 {
-    return stop_signal == SIGINT;
+    return interrupt_seen && !end_seen;
 }
 
 int stop_asked(void *user)
@@ -42,10 +57,19 @@ int stop_asked(void *user)
     return stop_wanted();
 }
 
+int stop_descriptor(void)
+{
+    return wake;
+}
+
 void forget_interrupt(void)
 {
-    if (stop_signal == SIGINT)
-        stop_signal = 0;
+    uint64_t count;
+    interrupt_seen = 0;
+    const ssize_t got = read(wake, &count, sizeof count);
+    (void)got;
+    if (stop_wanted())    /* what came before the reading */
+        wake_up();
 }
 
 bool stderr_is_terminal(void)
