@@ -70,7 +70,7 @@ struct lm_rendered {            /* starts as {0}; may be rendered into again */
     struct lm_ids ids;
     struct lm_bytes trained;    /* one byte (0 or 1) an id */
 };
-/* By name: "llama2", "llama3", "chatml", "plain"; NULL: the one stored with the model in DIRECTORY (chat_template.jinja, or
+/* By name: "llama2", "llama3", "chatml", "plain", "guanaco" (as the reference job wrote it, docs/guanaco.md); NULL: the one stored with the model in DIRECTORY (chat_template.jinja, or
  * chat_template in tokenizer_config.json) or in the GGUF file of that path: one of ours where its source is ours, else what jinja.h
  * evaluates. None there: LOAM_ENOTFOUND. Free with lm_template_free. */
 int lm_template_find(const char *name, const char *directory, const struct lm_template **chosen, loam_error *error);

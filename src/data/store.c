@@ -22,7 +22,7 @@ enum {
 #define TRAINED 0x80000000u
 static const char magic[8] = "loamtok";
 
-struct header {
+struct trailer {
     char magic[8];
     uint64_t format, key[2];
     uint64_t tokens, samples, groups, sources;
@@ -31,7 +31,7 @@ struct header {
     uint64_t unused[11];
     uint64_t seal; /* of all above */
 };
-_Static_assert(sizeof(struct header) == 256, "the header is 256 bytes");
+_Static_assert(sizeof(struct trailer) == 256, "the trailer is 256 bytes");
 
 struct span {
     uint64_t first, count;
@@ -39,7 +39,7 @@ struct span {
 
 struct lm_store_writer {
     struct lm_file_writer *file;
-    struct header header;
+    struct trailer trailer;
     XXH3_state_t *hash;
     uint32_t words[WORDS];
 };
@@ -82,7 +82,7 @@ static int create_file(const struct lm_samples_options *options, struct lm_store
     if (code)
         return code;
     remove_old(options->cache);
-    char *path = path_of(options->cache, writer->header.key, error);
+    char *path = path_of(options->cache, writer->trailer.key, error);
     code = path ? lm_file_create(path, &writer->file, error) : LOAM_ENOMEM;
     lm_free(path);
     return code;
@@ -94,21 +94,18 @@ int lm_store_create(const struct lm_samples_options *options, const uint64_t key
     struct lm_store_writer *writer = lm_alloc(1, sizeof *writer, error);
     if (!writer)
         return LOAM_ENOMEM;
-    memcpy(writer->header.magic, magic, sizeof magic);
-    writer->header.format = FORMAT;
-    writer->header.key[0] = key[0];
-    writer->header.key[1] = key[1];
+    memcpy(writer->trailer.magic, magic, sizeof magic);
+    writer->trailer.format = FORMAT;
+    writer->trailer.key[0] = key[0];
+    writer->trailer.key[1] = key[1];
     writer->hash = XXH3_createState();
     int code = writer->hash ? create_file(options, writer, error)
                             : lm_fail(error, LOAM_ENOMEM, "found no memory for a checksum");
-    if (!code) {
-        XXH3_64bits_reset(writer->hash);
-        code = lm_file_write(writer->file, &writer->header, sizeof writer->header, error);
-    }
     if (code) {
         lm_store_abandon(writer);
         return code;
     }
+    XXH3_64bits_reset(writer->hash);
     *created = writer;
     return LOAM_OK;
 }
@@ -125,7 +122,7 @@ int lm_store_put(struct lm_store_writer *writer, const int32_t *ids, const char 
             return code;
         done += now;
     }
-    writer->header.tokens += count;
+    writer->trailer.tokens += count;
     return LOAM_OK;
 }
 
@@ -137,12 +134,12 @@ static int put_table(struct lm_store_writer *writer, const void *data, size_t by
 
 static int put_tables(struct lm_store_writer *writer, const struct lm_samples *samples, loam_error *error)
 {
-    struct header *header = &writer->header;
-    header->tokens_hash = XXH3_64bits_digest(writer->hash);
-    header->samples = samples->sample_count;
-    header->groups = samples->group_count;
-    header->sources = samples->tally_count;
-    header->summary = samples->summary;
+    struct trailer *trailer = &writer->trailer;
+    trailer->tokens_hash = XXH3_64bits_digest(writer->hash);
+    trailer->samples = samples->sample_count;
+    trailer->groups = samples->group_count;
+    trailer->sources = samples->tally_count;
+    trailer->summary = samples->summary;
     XXH3_64bits_reset(writer->hash);
     int code = put_table(writer, samples->samples, samples->sample_count * sizeof *samples->samples, error);
     for (size_t i = 0; !code && i < samples->group_count; i++) {
@@ -151,16 +148,16 @@ static int put_tables(struct lm_store_writer *writer, const struct lm_samples *s
     }
     if (!code)
         code = put_table(writer, samples->tallies, samples->tally_count * sizeof *samples->tallies, error);
-    header->tables_hash = XXH3_64bits_digest(writer->hash);
-    header->seal = XXH3_64bits(header, offsetof(struct header, seal));
-    return code ? code : lm_file_write_at(writer->file, 0, header, sizeof *header, error);
+    trailer->tables_hash = XXH3_64bits_digest(writer->hash);
+    trailer->seal = XXH3_64bits(trailer, offsetof(struct trailer, seal));
+    return code ? code : lm_file_write(writer->file, trailer, sizeof *trailer, error);
 }
 
-static void take_header(struct lm_samples *samples, const struct header *header)
+static void take_trailer(struct lm_samples *samples, const struct trailer *trailer)
 {
-    samples->token_count = (int64_t)header->tokens;
-    samples->tokens_hash = header->tokens_hash;
-    samples->summary = header->summary;
+    samples->token_count = (int64_t)trailer->tokens;
+    samples->tokens_hash = trailer->tokens_hash;
+    samples->summary = trailer->summary;
 }
 
 int lm_store_finish(struct lm_store_writer *writer, struct lm_samples *samples, loam_error *error)
@@ -172,7 +169,7 @@ int lm_store_finish(struct lm_store_writer *writer, struct lm_samples *samples, 
         code = lm_file_commit_open(file, &samples->file, error);
     }
     if (!code)
-        take_header(samples, &writer->header);
+        take_trailer(samples, &writer->trailer);
     lm_store_abandon(writer);
     return code;
 }
@@ -285,18 +282,18 @@ static bool hash_holds(int file, int64_t offset, uint64_t bytes, uint64_t wanted
     return holds;
 }
 
-static bool header_holds(const struct header *header, const uint64_t key[2], const struct lm_samples_options *options,
+static bool trailer_holds(const struct trailer *trailer, const uint64_t key[2], const struct lm_samples_options *options,
                          int64_t size)
 {
-    uint64_t bytes = sizeof *header;
-    if (memcmp(header->magic, magic, sizeof magic) != 0 || header->format != FORMAT || header->key[0] != key[0] ||
-        header->key[1] != key[1] || header->seal != XXH3_64bits(header, offsetof(struct header, seal)))
+    uint64_t bytes = sizeof *trailer;
+    if (memcmp(trailer->magic, magic, sizeof magic) != 0 || trailer->format != FORMAT || trailer->key[0] != key[0] ||
+        trailer->key[1] != key[1] || trailer->seal != XXH3_64bits(trailer, offsetof(struct trailer, seal)))
         return false;
-    if (header->tokens > (uint64_t)1 << 60 || header->samples > UINT32_MAX || header->groups > options->source_count ||
-        header->sources != options->source_count)
+    if (trailer->tokens > (uint64_t)1 << 60 || trailer->samples > UINT32_MAX || trailer->groups > options->source_count ||
+        trailer->sources != options->source_count)
         return false;
-    bytes += header->tokens * sizeof(uint32_t) + header->samples * sizeof(struct lm_sample) +
-             header->groups * sizeof(struct span) + header->sources * sizeof(struct lm_source_tally);
+    bytes += trailer->tokens * sizeof(uint32_t) + trailer->samples * sizeof(struct lm_sample) +
+             trailer->groups * sizeof(struct span) + trailer->sources * sizeof(struct lm_source_tally);
     return (int64_t)bytes == size;
 }
 
@@ -322,26 +319,26 @@ static int fail_broken(loam_error *error)
     return lm_fail(error, LOAM_ENOTFOUND, "the cached data is broken");
 }
 
-static int read_tables(int file, const struct header *header, struct lm_samples *samples, loam_error *error)
+static int read_tables(int file, const struct trailer *trailer, struct lm_samples *samples, loam_error *error)
 {
-    const int64_t at = (int64_t)(sizeof *header + header->tokens * sizeof(uint32_t));
-    const size_t sample_bytes = (size_t)header->samples * sizeof *samples->samples;
-    const size_t span_bytes = (size_t)header->groups * sizeof(struct span);
-    const size_t tally_bytes = (size_t)header->sources * sizeof *samples->tallies;
-    struct span *spans = lm_alloc((size_t)header->groups + 1, sizeof *spans, error);
-    samples->samples = spans ? lm_alloc((size_t)header->samples + 1, sizeof *samples->samples, error) : NULL;
+    const int64_t at = (int64_t)(trailer->tokens * sizeof(uint32_t));
+    const size_t sample_bytes = (size_t)trailer->samples * sizeof *samples->samples;
+    const size_t span_bytes = (size_t)trailer->groups * sizeof(struct span);
+    const size_t tally_bytes = (size_t)trailer->sources * sizeof *samples->tallies;
+    struct span *spans = lm_alloc((size_t)trailer->groups + 1, sizeof *spans, error);
+    samples->samples = spans ? lm_alloc((size_t)trailer->samples + 1, sizeof *samples->samples, error) : NULL;
     if (!samples->samples) {
         lm_free(spans);
         return LOAM_ENOMEM;
     }
-    samples->sample_count = samples->sample_capacity = (size_t)header->samples;
-    samples->group_count = (size_t)header->groups;
+    samples->sample_count = samples->sample_capacity = (size_t)trailer->samples;
+    samples->group_count = (size_t)trailer->groups;
     int code = lm_file_read_at(file, "", at, samples->samples, sample_bytes, NULL);
     if (!code)
         code = lm_file_read_at(file, "", at + (int64_t)sample_bytes, spans, span_bytes, NULL);
     if (!code)
         code = lm_file_read_at(file, "", at + (int64_t)(sample_bytes + span_bytes), samples->tallies, tally_bytes, NULL);
-    if (code || !tables_hold(samples, spans, header->tokens))
+    if (code || !tables_hold(samples, spans, trailer->tokens))
         code = fail_broken(error);
     for (size_t i = 0; !code && i < samples->group_count; i++) {
         samples->groups[i].first_sample = (size_t)spans[i].first;
@@ -354,25 +351,25 @@ static int read_tables(int file, const struct header *header, struct lm_samples 
 static int open_file(int file, const struct lm_samples_options *options, const uint64_t key[2],
                      struct lm_samples *samples, loam_error *error)
 {
-    struct header header;
+    struct trailer trailer;
     struct stat facts;
     if (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode) ||
-        lm_file_read_at(file, "", 0, &header, sizeof header, NULL) != LOAM_OK ||
-        !header_holds(&header, key, options, (int64_t)facts.st_size))
+        facts.st_size < (int64_t)sizeof trailer ||
+        lm_file_read_at(file, "", (int64_t)facts.st_size - (int64_t)sizeof trailer, &trailer, sizeof trailer, NULL) != LOAM_OK ||
+        !trailer_holds(&trailer, key, options, (int64_t)facts.st_size))
         return fail_broken(error);
-    const uint64_t tokens = header.tokens * sizeof(uint32_t);
-    const uint64_t tables = (uint64_t)facts.st_size - sizeof header - tokens;
-    if (!hash_holds(file, sizeof header, tokens, header.tokens_hash) ||
-        !hash_holds(file, (int64_t)(sizeof header + tokens), tables, header.tables_hash))
+    const uint64_t tokens = trailer.tokens * sizeof(uint32_t);
+    const uint64_t tables = (uint64_t)facts.st_size - sizeof trailer - tokens;
+    if (!hash_holds(file, 0, tokens, trailer.tokens_hash) || !hash_holds(file, (int64_t)tokens, tables, trailer.tables_hash))
         return fail_broken(error);
-    int code = read_tables(file, &header, samples, error);
+    int code = read_tables(file, &trailer, samples, error);
     if (code) {
         lm_free(samples->samples);
         samples->samples = NULL;
         samples->sample_count = samples->sample_capacity = samples->group_count = 0;
         return code;
     }
-    take_header(samples, &header);
+    take_trailer(samples, &trailer);
     samples->file = file;
     return LOAM_OK;
 }
@@ -396,6 +393,6 @@ int lm_store_open(const struct lm_samples_options *options, const uint64_t key[2
 
 int lm_store_read(const struct lm_samples *samples, int64_t begin, uint32_t *words, size_t count, loam_error *error)
 {
-    const int64_t at = (int64_t)sizeof(struct header) + begin * (int64_t)sizeof *words;
+    const int64_t at = begin * (int64_t)sizeof *words;
     return lm_file_read_at(samples->file, "the encoded data", at, words, count * sizeof *words, error);
 }

@@ -1,9 +1,9 @@
 /* Inside data/: samples in a file. What encoding gives is written once, under a name that is a key of all that it depends
  * on, and read from there with pread: no run holds the ids of its data in memory.
  *
- * The file: a header of 256 bytes; ids as 32-bit words whose highest bit says "trained on"; the table of samples; the
- * counts of groups and sources. Numbers are the machine's own (little-endian). The header is sealed and holds the
- * checksums of what follows; a file in which anything is not as it says is made anew.
+ * The file: ids as 32-bit words whose highest bit says "trained on"; the table of samples; the counts of groups and
+ * sources; a trailer of 256 bytes. Numbers are the machine's own (little-endian). The trailer is sealed and holds the
+ * checksums of what stands before it; a file in which anything is not as it says is made anew.
  */
 #ifndef LOAM_DATA_STORE_H
 #define LOAM_DATA_STORE_H

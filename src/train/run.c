@@ -1,8 +1,10 @@
 /* The loop: steps, and what happens between them. */
 #include "run.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 /* --- Between steps --- */
 
@@ -89,8 +91,11 @@ static int between(struct lm_run *run, loam_error *error)
     if (code != LOAM_OK)
         return code;
     const bool scheduled = settings->save_every > 0 ? run->state.step % settings->save_every == 0 : due;
-    if (scheduled || better || stop || done(run))
+    const bool asked = run->hooks->save_now && run->hooks->save_now(run->hooks->user);
+    if (scheduled || better || stop || asked || done(run))
         code = lm_checkpoint_save(run, error);
+    if (code == LOAM_OK && asked)
+        lm_run_note(run, "saved as asked: %s/step-%lld", run->checkpoints, (long long)run->state.step);
     if (code != LOAM_OK)
         return code;
     if (due)
@@ -133,11 +138,21 @@ static int go(struct lm_run *run, loam_error *error)
 
 /* --- The end --- */
 
+/* Weights are not written twice: both names lead to the same file where the disk can do that. Files are only ever replaced
+ * whole, so that neither name sees a change of the other. */
+static bool share(const char *source, const char *target, const char *name)
+{
+    const size_t length = strlen(name), tail = strlen(".safetensors");
+    if (length < tail || strcmp(name + length - tail, ".safetensors") != 0)
+        return false;
+    return (unlink(target) == 0 || errno == ENOENT) && link(source, target) == 0;
+}
+
 static int copy_one(const char *from, const char *to, const char *name, loam_error *error)
 {
     char *source = lm_path_join(from, name, error);
     char *target = source ? lm_path_join(to, name, error) : NULL;
-    int code = target ? lm_copy_file(source, target, error) : LOAM_ENOMEM;
+    int code = !target ? LOAM_ENOMEM : share(source, target, name) ? LOAM_OK : lm_copy_file(source, target, error);
     lm_free(source);
     lm_free(target);
     return code;
@@ -210,12 +225,12 @@ static void fill_result(const struct lm_run *run, struct lm_run_result *result)
     };
 }
 
-int lm_run(const struct lm_run_settings *settings, const char *directory, bool resume, const struct lm_run_hooks *hooks,
+int lm_run(const struct lm_run_settings *settings, const char *directory, int start, const struct lm_run_hooks *hooks,
            struct lm_run_result *result, loam_error *error)
 {
     static const struct lm_run_hooks none = {0};
     struct lm_run run = {.hooks = hooks ? hooks : &none};
-    int code = lm_run_open(&run, settings, directory, resume, error);
+    int code = lm_run_open(&run, settings, directory, start, error);
     if (code == LOAM_OK) {
         report_start(&run);
         code = go(&run, error);

@@ -50,7 +50,7 @@ struct lm_run_state {
     double eval_loss, best_loss;   /* NaN: none yet */
     int64_t best_step;             /* 0: none yet */
     int64_t worse;                 /* evaluations since the best */
-    bool stopped_early;
+    bool stopped_early, weights_only;
     uint64_t tokenizer, base_tokenizer, data, eval_data; /* fingerprints; 0 where there is none */
 };
 
@@ -75,7 +75,7 @@ struct lm_run {
     struct lm_model *model;
     struct lm_tokenizer *tokenizer;          /* NULL: files of ids only */
     const struct lm_template *chat_template; /* NULL: training on text */
-    bool tokens_added;
+    bool tokens_added, changes_allowed;
     struct lm_samples *samples, *eval_samples;
     int64_t batches, steps_an_epoch; /* an epoch */
     char *resumed;                   /* the checkpoint's directory; NULL: from the beginning */
@@ -89,7 +89,7 @@ struct lm_run {
     double seconds;
 };
 
-int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, const char *directory, bool resume,
+int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, const char *directory, int start,
                 loam_error *error);
 void lm_run_close(struct lm_run *run);
 void lm_run_note(const struct lm_run *run, const char *format, ...) LM_PRINTF(2, 3);
@@ -118,7 +118,11 @@ int lm_kit_restore(const struct lm_run *run, loam_error *error);
 /* Copies them from the run's directory into a checkpoint. */
 int lm_kit_copy(const struct lm_run *run, const char *to, loam_error *error);
 int lm_copy_file(const char *from, const char *to, loam_error *error);
+/* Bytes that they take. */
+int64_t lm_kit_bytes(const struct lm_run *run);
 
+/* Refuses where the disk has no room for the checkpoints that the run will hold at once, besides those that are there. */
+int lm_checkpoint_fits(const struct lm_run *run, loam_error *error);
 /* checkpoints/step-N for the state as it is. Whole or absent; then removes what is not to be kept. */
 int lm_checkpoint_save(struct lm_run *run, loam_error *error);
 /* The newest checkpoint's directory, or NULL where there is none. */
