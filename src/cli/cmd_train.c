@@ -158,7 +158,7 @@ static int run_with(const struct arguments *arguments, const struct lm_run_setti
     catch_signals();
     catch_save_signal();
     const struct lm_run_hooks hooks = {
-        .observer = &progress.observer, .user = &progress, .save_now = save_wanted, .evaluation = show_evaluation, .sample = show_sample};
+        .observer = &progress.observer, .user = &progress, .measure_peak = true, .save_now = save_wanted, .evaluation = show_evaluation, .sample = show_sample};
     struct lm_run_result result;
     loam_error error;
     int code = lm_run(settings, directory, start, &hooks, &result, &error);

@@ -378,6 +378,18 @@ static void remove_leftovers(const struct lm_run *run)
     lm_free_strings(names, count);
 }
 
+static int open_log(struct lm_run *run, loam_error *error)
+{
+    char *folder = lm_path_join(run->directory, "tensorboard", error);
+    char *events = folder ? lm_path_join(folder, "events.out.tfevents.0000000000.loam", error) : NULL;
+    int code = events ? lm_make_directories(folder, error) : LOAM_ENOMEM;
+    if (code == LOAM_OK)
+        code = lm_run_log_open(&run->log, run->log_path, events, run->state.step, error);
+    lm_free(events);
+    lm_free(folder);
+    return code;
+}
+
 static int prepare_directory(struct lm_run *run, int start, loam_error *error)
 {
     const bool resume = start != LM_RUN_NEW;
@@ -392,7 +404,7 @@ static int prepare_directory(struct lm_run *run, int start, loam_error *error)
         code = write_settings(run, error);
     if (code == LOAM_OK)
         code = run->resumed ? lm_kit_restore(run, error) : lm_kit_make(run, error);
-    return code == LOAM_OK ? lm_run_log_open(&run->log, run->log_path, run->state.step, error) : code;
+    return code == LOAM_OK ? open_log(run, error) : code;
 }
 
 static int open_memory(struct lm_run *run, loam_error *error)
@@ -406,7 +418,7 @@ static int open_memory(struct lm_run *run, loam_error *error)
         code = lm_run_memory_lay_out(&run->memory, settings, run->model, micro_batches, error);
     if (code == LOAM_OK)
         code = lm_run_memory_fits(&run->memory, error);
-    return code == LOAM_OK ? lm_checkpoint_fits(run, error) : code;
+    return code == LOAM_OK && !run->hooks->throwaway ? lm_checkpoint_fits(run, error) : code;
 }
 
 static int load(struct lm_run *run, loam_error *error)
@@ -420,6 +432,8 @@ static int load(struct lm_run *run, loam_error *error)
     else if (code == LOAM_OK && memory->masters)
         lm_device_ops(run->device)
             ->convert(run->device, (int64_t)memory->parameters, LM_BF16, memory->weights, LM_F32, memory->masters);
+    if (code == LOAM_OK && run->hooks->measure_peak && lm_device_peak(run->device, 0.1, &run->peak_gflops, NULL) != LOAM_OK)
+        run->peak_gflops = 0; /* a device without limits to measure */
     return code == LOAM_OK ? lm_device_check(run->device, error) : code;
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,7 +53,8 @@ static int evaluate(struct lm_run *run, bool *better, loam_error *error)
         state->worse++;
     }
     state->stopped_early = run->settings.patience > 0 && state->worse >= run->settings.patience;
-    const struct lm_evaluation_report report = {.step = state->step, .loss = evaluation.loss, .best = *better};
+    const struct lm_evaluation_report report = {
+        .step = state->step, .loss = evaluation.loss, .best = *better, .time = lm_time()};
     code = lm_run_log_evaluation(&run->log, &report, error);
     if (code == LOAM_OK && run->hooks->evaluation)
         run->hooks->evaluation(run->hooks->user, &report);
@@ -92,7 +94,7 @@ static int between(struct lm_run *run, loam_error *error)
         return code;
     const bool scheduled = settings->save_every > 0 ? run->state.step % settings->save_every == 0 : due;
     const bool asked = run->hooks->save_now && run->hooks->save_now(run->hooks->user);
-    if (scheduled || better || stop || asked || done(run))
+    if ((scheduled || better || stop || asked || done(run)) && !run->hooks->throwaway)
         code = lm_checkpoint_save(run, error);
     if (code == LOAM_OK && asked)
         lm_run_note(run, "saved as asked: %s/step-%lld", run->checkpoints, (long long)run->state.step);
@@ -101,6 +103,18 @@ static int between(struct lm_run *run, loam_error *error)
     if (due)
         note_sample(run);
     return stop && !done(run) ? fail_cancelled(run, error) : LOAM_OK;
+}
+
+/* "45 s", "12 min", "3 h 05 min". */
+static void duration_text(double seconds, char text[32])
+{
+    const long long whole = seconds < 1e12 ? (long long)(seconds + 0.5) : (long long)1e12;
+    if (whole < 100)
+        snprintf(text, 32, "%lld s", whole);
+    else if (whole < 100 * 60)
+        snprintf(text, 32, "%lld min", (whole + 30) / 60);
+    else
+        snprintf(text, 32, "%lld h %02lld min", whole / 3600, whole % 3600 / 60);
 }
 
 static int report_progress(struct lm_run *run, const struct lm_step_report *report, loam_error *error)
@@ -112,8 +126,15 @@ static int report_progress(struct lm_run *run, const struct lm_step_report *repo
         return LOAM_OK;
     struct lm_bytes *detail = &run->detail;
     detail->length = 0;
-    int code = lm_bytes_format(detail, error, "loss %.4f  lr %.2e  %.0f tokens/s", report->loss, report->lr,
-                               report->tokens_per_second);
+    const double each = run->seconds / (double)(report->step - run->first_step + 1);
+    char left[32];
+    duration_text((double)(report->steps - report->step) * each, left);
+    int code = lm_bytes_format(detail, error, "loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s", report->loss, report->lr,
+                               report->grad_norm, report->tokens_per_second);
+    if (code == LOAM_OK && isfinite(report->of_peak))
+        code = lm_bytes_format(detail, error, "  %.0f%% of peak", 100 * report->of_peak);
+    if (code == LOAM_OK)
+        code = lm_bytes_format(detail, error, "  %s left", left);
     if (code == LOAM_OK)
         hooks->observer->progress(hooks->observer->user, "training", report->step, report->steps, detail->data);
     return code;
@@ -195,6 +216,18 @@ int lm_run_finish(const struct lm_run *run, loam_error *error)
     return code;
 }
 
+/* The arrays of every step are as long as `seq`, and the longest sample is among those that have been measured: nothing that
+ * comes later needs more than what step 1 has. */
+static void report_samples(const struct lm_run *run)
+{
+    struct lm_samples_summary summary;
+    lm_samples_summarise(run->samples, &summary);
+    lm_run_note(run, "%lld samples in %lld rows of %lld positions, %.0f%% filled, the longest sample %lld%s",
+                (long long)summary.samples, (long long)summary.rows, (long long)run->settings.seq,
+                100 * (double)summary.tokens / ((double)summary.rows * (double)run->settings.seq), (long long)summary.longest,
+                lm_samples_cached(run->samples) ? " (encoded before)" : "");
+}
+
 static void report_start(const struct lm_run *run)
 {
     char total[32];
@@ -202,6 +235,8 @@ static void report_start(const struct lm_run *run)
     lm_run_note(run, "%zu parameters, %lld steps of %lld x %lld x %lld tokens, %s of memory, %s",
                 run->memory.parameters, (long long)run->settings.steps, (long long)run->settings.accumulate,
                 (long long)run->settings.batch, (long long)run->settings.seq, total, lm_device_name(run->device));
+    if (!run->resumed)
+        report_samples(run);
     if (run->settings.sample_prompt && !run->tokenizer)
         lm_run_note(run, "no samples of text: the data are token ids, and no tokenizer is read");
     if (run->resumed)
@@ -235,7 +270,7 @@ int lm_run(const struct lm_run_settings *settings, const char *directory, int st
         report_start(&run);
         code = go(&run, error);
     }
-    if (code == LOAM_OK)
+    if (code == LOAM_OK && !run.hooks->throwaway)
         code = lm_run_finish(&run, error);
     if (code == LOAM_OK && result)
         fill_result(&run, result);

@@ -59,12 +59,25 @@ struct lm_run_log {
     int64_t size;         /* of whole lines */
     struct lm_bytes line; /* room for one, so that writing allocates nothing */
     const char *path;
+    struct lm_events *events;
 };
-int lm_run_log_open(struct lm_run_log *log, const char *path, int64_t keep_step, loam_error *error);
+/* Keeps the lines up to `keep_step`; the event file is written anew from them. */
+int lm_run_log_open(struct lm_run_log *log, const char *path, const char *events, int64_t keep_step, loam_error *error);
 int lm_run_log_step(struct lm_run_log *log, const struct lm_step_report *report, loam_error *error);
 int lm_run_log_evaluation(struct lm_run_log *log, const struct lm_evaluation_report *report, loam_error *error);
 int lm_run_log_sync(struct lm_run_log *log, loam_error *error);
 void lm_run_log_close(struct lm_run_log *log);
+
+/* TensorBoard's event file (TFRecord with protocol buffers inside, written here). `path`: made anew. */
+struct lm_events;
+struct lm_event {
+    const char *tag; /* NULL ends a list */
+    double value;    /* NaN: left out */
+};
+int lm_events_open(const char *path, struct lm_events **events, loam_error *error);
+/* One event with some values; allocates nothing. */
+int lm_events_add(struct lm_events *events, double time, int64_t step, const struct lm_event *values, loam_error *error);
+void lm_events_close(struct lm_events *events);
 
 struct lm_run {
     struct lm_run_settings settings;
@@ -87,6 +100,7 @@ struct lm_run {
     struct lm_bytes detail; /* of the progress: room taken once */
     int64_t first_step;
     double seconds;
+    double peak_gflops; /* 0: not measured */
 };
 
 int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, const char *directory, int start,

@@ -10,6 +10,7 @@
  *     lm_run_settings_free(&settings);
  *
  * A run writes into one directory: run.yaml (every setting), log.jsonl (a line a step, a line an evaluation),
+ * tensorboard/ (the same as TensorBoard reads it),
  * checkpoints/step-N/ (a model directory, training_state.safetensors, and state.json, which is written last and holds
  * a checksum of every other file), and at the end the model directory itself. Killed at any moment, it goes on from its
  * last checkpoint and ends in the same bits.
@@ -131,18 +132,24 @@ struct lm_step_report {
     int64_t step, steps; /* this one, and the last */
     double epoch, loss, lr, grad_norm;
     int64_t tokens; /* of this step: positions that hold a token */
-    double tokens_per_second;
+    int64_t trained; /* and those whose next token is trained on */
+    double seconds, tokens_per_second;
+    double of_peak; /* the model's arithmetic as a share of the machine's multiply-adds; NaN: not measured */
+    double time;    /* seconds since 1970 */
     int64_t memory_bytes; /* resident size of the process */
 };
 struct lm_evaluation_report {
     int64_t step;
     double loss;
-    bool best; /* the lowest so far */
+    bool best;   /* the lowest so far */
+    double time; /* seconds since 1970 */
 };
 /* All may be NULL. Called from the thread that runs; what they allocate they free. */
 struct lm_run_hooks {
     const loam_observer *observer; /* progress, notes; cancelled: the step is finished and saved, LOAM_ECANCELLED */
     void *user;
+    bool measure_peak;     /* before the first step, a tenth of a second: for of_peak */
+    bool throwaway;        /* for measuring: no checkpoint and no model is written */
     bool (*save_now)(void *user); /* asked after every step: true saves a checkpoint besides those that are due */
     void (*step)(void *user, const struct lm_step_report *report);
     void (*evaluation)(void *user, const struct lm_evaluation_report *report);
