@@ -9,8 +9,9 @@ enum { MANY = 1 << 30 };    /* for options that count: more would not fit anyway
 static const uint64_t everywhere = ~0ull;
 
 #define RUNS (ON(TRAIN) | ON(FINETUNE))
+#define SWEEPS ON(MEASURE)
 #define SAMPLES (ON(GENERATE) | ON(CHAT))
-#define COMPUTES (RUNS | SAMPLES | ON(QUICKSTART) | ON(EVAL) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(BENCH) | ON(TOKENIZER_TRAIN))
+#define COMPUTES (RUNS | SWEEPS | SAMPLES | ON(QUICKSTART) | ON(EVAL) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(BENCH) | ON(TOKENIZER_TRAIN))
 
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
@@ -18,16 +19,16 @@ const struct option option_table[OPTION_IDS] = {
                  .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(QUICKSTART),
                  .help = "where to write: a directory, for look a file"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
-                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) |
+                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) | ON(LOOK_LOSSES) | ON(MEASURE) |
                               ON(BENCH) | ON(DATA_SHOW),
                   .help = "print JSON, for other programs"},
     [OPT_THREADS] = {"threads", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 4096,
                      .commands = COMPUTES, .help = "threads to compute with (default: every processor allowed)"},
     [OPT_SEED] = {"seed", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 0, .most = INFINITY,
-                  .commands = RUNS | SAMPLES | ON(INIT) | ON(QUICKSTART),
+                  .commands = RUNS | SWEEPS | SAMPLES | ON(INIT) | ON(QUICKSTART),
                   .help = "seed of all random numbers: the same seed gives the same result"},
     [OPT_DTYPE] = {"dtype", 0, KIND_CHOICE, .setting = true, .placeholder = "TYPE", .choices = "f32|bf16",
-                   .commands = RUNS | ON(INIT), .help = "element type of the weights; bf16 trains with fp32 masters"},
+                   .commands = RUNS | SWEEPS | ON(INIT), .help = "element type of the weights; bf16 trains with fp32 masters"},
 
     [OPT_LIKE] = {"like", 0, KIND_TEXT, .placeholder = "NAME", .commands = ON(INIT),
                   .help = "the shape of a known model, e.g. gpt2, llama-3.2-1b or qwen2.5-0.5b"},
@@ -57,7 +58,7 @@ const struct option option_table[OPTION_IDS] = {
                           .help = "leave special tokens out"},
 
     [OPT_DATA] = {"data", 0, KIND_FILES, .setting = true, .placeholder = "FILE...",
-                  .commands = RUNS | ON(EVAL) | ON(DATA_SHOW),
+                  .commands = RUNS | ON(EVAL),
                   .help = "what to read: text, conversations (JSONL), or *.ids with token ids; in a run FILE:WEIGHT draws a "
                           "file more or less often"},
     [OPT_EVAL_DATA] = {"eval-data", 0, KIND_FILES, .setting = true, .placeholder = "FILE...", .commands = RUNS,
@@ -65,16 +66,16 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_TEMPLATE] = {"template", 0, KIND_CHOICE, .setting = true, .placeholder = "NAME",
                       .choices = "llama2|llama3|chatml|plain|guanaco", .commands = ON(FINETUNE) | ON(EVAL) | ON(CHAT) | ON(DATA_SHOW),
                       .help = "the chat template (default: the one stored with the model)"},
-    [OPT_STEPS] = {"steps", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = MANY, .commands = RUNS,
+    [OPT_STEPS] = {"steps", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = MANY, .commands = RUNS | SWEEPS,
                    .help = "optimizer steps; with --epochs too, whichever ends first"},
     [OPT_EPOCHS] = {"epochs", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 1e6,
                     .commands = RUNS, .help = "times through the data (default: 1 for train, 3 for finetune)"},
     [OPT_BATCH] = {"batch", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 1 << 16,
-                   .commands = RUNS | ON(EVAL), .help = "sequences at once"},
+                   .commands = RUNS | SWEEPS | ON(EVAL), .help = "sequences at once"},
     [OPT_ACCUMULATE] = {"accumulate", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 1 << 16,
-                        .commands = RUNS, .help = "batches in one optimizer step"},
+                        .commands = RUNS | SWEEPS, .help = "batches in one optimizer step"},
     [OPT_SEQ] = {"seq", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = MANY,
-                 .commands = RUNS | ON(EVAL) | ON(DATA_SHOW),
+                 .commands = RUNS | SWEEPS | ON(EVAL) | ON(DATA_SHOW),
                  .help = "positions in a sequence (default: the model's context, at most 1024)"},
     [OPT_LR] = {"lr", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 100, .commands = RUNS,
                 .help = "the highest learning rate"},
@@ -99,9 +100,9 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_NO_PACK] = {"no-pack", 0, KIND_FLAG, .setting = true, .commands = RUNS, .help = "one sample a sequence"},
     [OPT_TRAIN_ON_ALL] = {"train-on-all", 0, KIND_FLAG, .setting = true, .commands = ON(FINETUNE) | ON(EVAL) | ON(DATA_SHOW),
                           .help = "loss on everything, not only on the assistant's words"},
-    [OPT_ADD_TOKENS] = {"add-tokens", 0, KIND_FLAG, .setting = true, .commands = ON(FINETUNE),
+    [OPT_ADD_TOKENS] = {"add-tokens", 0, KIND_FLAG, .setting = true, .commands = ON(FINETUNE) | ON(DATA_SHOW),
                         .help = "add the template's tokens that the vocabulary lacks"},
-    [OPT_RECOMPUTE] = {"recompute", 0, KIND_TEXT, .setting = true, .placeholder = "none|inner|layer|K", .commands = RUNS,
+    [OPT_RECOMPUTE] = {"recompute", 0, KIND_TEXT, .setting = true, .placeholder = "none|inner|layer|K", .commands = RUNS | SWEEPS,
                        .help = "what the backward pass computes again instead of keeping: less memory, more time"},
     [OPT_EVAL_EVERY] = {"eval-every", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 0, .most = MANY,
                         .commands = RUNS, .help = "steps between evaluations; 0: at the end of every epoch"},
@@ -154,5 +155,14 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_TINY] = {"tiny", 0, KIND_FLAG, .commands = ON(BENCH),
                   .help = "models of a few thousand weights: shows in seconds that everything runs, and says nothing of speed"},
     [OPT_LIMIT] = {"limit", 0, KIND_INT, .placeholder = "N", .standard = "5", .least = 1, .most = MANY,
-                   .commands = ON(DATA_SHOW), .help = "conversations to show"},
+                   .commands = ON(DATA_SHOW), .help = "samples to show"},
+    [OPT_MODEL] = {"model", 0, KIND_TEXT, .placeholder = "DIR", .commands = ON(DATA_SHOW),
+                   .help = "the model whose tokenizer, template and context are used"},
+    [OPT_KEY] = {"key", 0, KIND_TEXT, .placeholder = "NAME", .commands = ON(LOOK_LOSSES),
+                 .help = "what to draw: loss, eval_loss, lr, grad_norm, tokens_per_second, ... (default: loss and eval_loss)"},
+    [OPT_SVG] = {"svg", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(LOOK_LOSSES),
+                 .help = "draw into an SVG file, by gnuplot"},
+    [OPT_CSV] = {"csv", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(MEASURE), .help = "write a table of comma-separated values"},
+    [OPT_CHART] = {"chart", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(MEASURE),
+                   .help = "draw memory and speed into an SVG file, by gnuplot"},
 };

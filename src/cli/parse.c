@@ -227,6 +227,27 @@ static int read_value(const struct option *option, const char *text, struct argu
     return lm_fail(error, LOAM_EUSAGE, "found %s, wanted %s or more", text, least);
 }
 
+/* A sweep takes several values of a setting, with commas between them. */
+static bool sweeps(const struct command *command, const struct option *option, const char *text)
+{
+    return command->id == CMD_MEASURE && option->setting && strchr(text, ',');
+}
+
+static int read_values(const struct option *option, const char *text, struct argument *value, loam_error *error)
+{
+    int code = LOAM_OK;
+    for (const char *at = text; code == LOAM_OK && at;) {
+        char one[128];
+        const size_t length = strcspn(at, ",");
+        if (!length || length >= sizeof one)
+            return lm_fail(error, LOAM_EUSAGE, "found '%s', wanted values with commas between them", text);
+        snprintf(one, sizeof one, "%.*s", (int)length, at);
+        code = read_value(option, one, value, error);
+        at = at[length] ? at + length + 1 : NULL;
+    }
+    return code;
+}
+
 static int add_to_list(struct argument *value, const char *text)
 {
     const char **larger = lm_resize(value->list, value->count + 1, sizeof *larger, NULL);
@@ -242,7 +263,9 @@ static int store(struct arguments *arguments, enum option_id id, const char *tex
     const struct option *option = &option_table[id];
     struct argument *value = &arguments->values[id];
     loam_error error = {0};
-    int code = text ? read_value(option, text, value, &error) : LOAM_OK;
+    int code = !text                                       ? LOAM_OK
+               : sweeps(arguments->command, option, text) ? read_values(option, text, value, &error)
+                                                          : read_value(option, text, value, &error);
     if (code != LOAM_OK) {
         complain("%s: option '--%s': %s", arguments->command->name, option->name, error.message);
         return EXIT_USAGE;

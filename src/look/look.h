@@ -10,6 +10,7 @@
 #ifndef LOAM_LOOK_H
 #define LOAM_LOOK_H
 
+#include "chart.h"
 #include "model/model.h"
 
 /* Writes the logits at every position of one sequence: F32 tensor `logits` [count, V]. Nothing is added to the ids. */
@@ -20,5 +21,9 @@ int lm_look_logits(struct lm_model *model, const int32_t *ids, int64_t count, co
  */
 int lm_look_step(struct lm_model *model, const int32_t *ids, int64_t count, const char *path, double *loss,
                  loam_error *error);
+
+/* The values that a run's log.jsonl has under `key` ("loss", "eval_loss", "lr", "grad_norm", …) over the steps; empty where it has
+ * none. RUN is a run's directory or a log. Free with lm_series_free. */
+int lm_look_losses(const char *run, const char *key, struct lm_series *series, loam_error *error);
 
 #endif
