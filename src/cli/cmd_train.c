@@ -12,6 +12,8 @@ static int collect(const struct arguments *arguments, struct lm_run_settings *se
 {
     const struct argument *recipe = &arguments->values[OPT_RECIPE];
     int code = recipe->given ? lm_run_settings_read(settings, recipe->text, error) : LOAM_OK;
+    if (code == LOAM_OK && arguments->values[OPT_FAITHFUL].given) /* which has its own template: a recipe's gives way */
+        code = lm_run_settings_set(settings, "template", "", error);
     for (int id = 0; code == LOAM_OK && id < OPTION_IDS; id++)
         if (option_table[id].setting && arguments->values[id].given)
             code = set_setting(settings, (enum option_id)id, &arguments->values[id], error);

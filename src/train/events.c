@@ -139,7 +139,6 @@ int lm_events_open(const char *path, struct lm_events **opened, loam_error *erro
                : events->file < 0 ? lm_fail_errno(error, errno, "%s: cannot be written", path)
                                   : LOAM_OK;
     struct message first = {.length = 0};
-    put_double(&first, 1, 0);
     put_bytes(&first, 3, "brain.Event:2", 13);
     if (code == LOAM_OK)
         code = write_record(events, &first, error);
