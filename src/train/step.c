@@ -15,7 +15,7 @@ static const char *find_bad(const struct lm_run *run, const float *data)
     size_t count;
     const struct lm_parameter *table = lm_model_parameters(run->model, &count);
     for (size_t i = 0; i < count; i++)
-        if (!all_finite(lm_device_ops(run->device)->sum_squares(run->device, table[i].count, data + table[i].offset)))
+        if (!all_finite(lm_device_ops(run->device)->sum_squares(run->device, table[i].count, LM_F32, data + table[i].offset)))
             return table[i].name;
     return NULL;
 }
@@ -125,7 +125,7 @@ int lm_run_step(struct lm_run *run, struct lm_step_report *report, loam_error *e
     if (code != LOAM_OK)
         return code;
     const double norm =
-        sqrt(lm_device_ops(run->device)->sum_squares(run->device, (int64_t)memory->parameters, memory->gradients));
+        sqrt(lm_device_ops(run->device)->sum_squares(run->device, (int64_t)memory->parameters, LM_F32, memory->gradients));
     code = lm_device_check(run->device, error);
     if (code != LOAM_OK)
         return code;
