@@ -117,6 +117,10 @@ struct lm_adamw {
     int64_t first;                      /* place of the first element in its parameter; 8BIT: a multiple of LM_STATE_BLOCK */
 };
 
+/* A narrow state as fp32 and back, to nearest: m, or with `second` v. Whole blocks but for the last. */
+void lm_state_unpack(enum lm_state_kind kind, bool second, int64_t count, const void *from, const float *scales, float *values);
+void lm_state_pack(enum lm_state_kind kind, bool second, int64_t count, const float *values, void *to, float *scales);
+
 struct lm_ops {
     void (*matmul)(struct lm_device *, const struct lm_matmul *);
     size_t (*matmul_scratch)(struct lm_device *, const struct lm_matmul *);     /* pointers in it are not looked at */

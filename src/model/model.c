@@ -339,6 +339,11 @@ const struct lm_parameter *lm_model_parameters(const struct lm_model *model, siz
     return model->parameters;
 }
 
+void *lm_model_weight(struct lm_model *model, size_t parameter)
+{
+    return (void *)model->views[parameter].data;
+}
+
 void *lm_model_weights(struct lm_model *model, enum lm_dtype *dtype)
 {
     *dtype = model->dtype;

@@ -128,6 +128,8 @@ const struct lm_config *lm_model_config(const struct lm_model *model);
 struct lm_device *lm_model_device(const struct lm_model *model);
 /* The table of its parameters, owned by the model. */
 const struct lm_parameter *lm_model_parameters(const struct lm_model *model, size_t *count);
+/* Where a parameter's weights are, in the model's dtype: of a loaded model, or of the block its unit was placed in last. */
+void *lm_model_weight(struct lm_model *model, size_t parameter);
 /* The block of all parameters in the order of lm_parameters (loaded models only, else NULL). Whoever writes into it
  * between passes need not tell: a pass reads all weights anew. */
 void *lm_model_weights(struct lm_model *model, enum lm_dtype *dtype);

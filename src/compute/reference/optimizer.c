@@ -1,3 +1,4 @@
+#include "compute/narrow.h"
 #include "compute/random_bits.h"
 #include "compute/reference/reference.h"
 
@@ -6,34 +7,6 @@
 
 /* The formulas stand at struct lm_adamw. A step is computed in double from the stored numbers; what is stored is rounded
  * once. */
-
-/* The narrow codes: `bits` of mantissa below 4 of exponent. The greatest code stands for 2 - 2^-bits; the unit of the codes that
- * count linearly is 2^-(14 + bits). */
-static double code_value(int code, int bits)
-{
-    const int exponent = code >> bits, mantissa = code & ((1 << bits) - 1);
-    if (exponent == 0)
-        return ldexp(mantissa, -14 - bits);
-    return ldexp((1 << bits) + mantissa, exponent - 15 - bits);
-}
-
-/* x from 0 to 2 - 2^-bits, as fp32, down or up with `noise` of 23 - bits bits. */
-static int code_of(float x, int bits, uint32_t noise)
-{
-    const int shift = 23 - bits, most = (16 << bits) - 1;
-    noise &= (1U << shift) - 1;
-    uint32_t pattern;
-    memcpy(&pattern, &x, sizeof pattern);
-    if (x < 0x1p-14F)
-        return (int)floor((double)x * ldexp(1, 14 + bits) + (double)noise / (double)(1U << shift));
-    const int code = (int)((pattern + noise) >> shift) - (112 << bits);
-    return code > most ? most : code;
-}
-
-static float greatest_code(int bits)
-{
-    return 2 - ldexpf(1, -bits);
-}
 
 static float largest(const float *x, int64_t count)
 {
@@ -65,7 +38,7 @@ static double m_at(const struct lm_adamw *work, int64_t i)
     if (work->state == LM_STATE_BF16)
         return lm_bf16_to_f32(((const uint16_t *)work->m)[i]);
     const int code = ((const uint8_t *)work->m)[i];
-    const double value = (double)work->m_scale[i / LM_STATE_BLOCK] * code_value(code & 127, 3);
+    const double value = (double)work->m_scale[i / LM_STATE_BLOCK] * lm_code_value(code & 127, 3);
     return code & 128 ? -value : value;
 }
 
@@ -75,7 +48,7 @@ static double v_at(const struct lm_adamw *work, int64_t i)
         return ((const float *)work->v)[i];
     if (work->state == LM_STATE_BF16)
         return lm_bf16_to_f32(((const uint16_t *)work->v)[i]);
-    const double root = (double)work->v_scale[i / LM_STATE_BLOCK] * code_value(((const uint8_t *)work->v)[i], 4);
+    const double root = (double)work->v_scale[i / LM_STATE_BLOCK] * lm_code_value(((const uint8_t *)work->v)[i], 4);
     return root * root;
 }
 
@@ -90,15 +63,15 @@ static void store_8bit(const struct lm_adamw *work, int64_t block, int64_t count
     for (int64_t i = 0; i < count; i++)
         new->v[i] = sqrtf(new->v[i]);
     float most_m = largest(new->m, count), most_v = largest(new->v, count);
-    most_m = most_m < 1e-30F ? 0 : most_m;    /* the scale's inverse is to be finite */
-    most_v = most_v < 1e-30F ? 0 : most_v;
-    work->m_scale[block / LM_STATE_BLOCK] = most_m / greatest_code(3);
-    work->v_scale[block / LM_STATE_BLOCK] = most_v / greatest_code(4);
-    const float m_inverse = most_m > 0 ? greatest_code(3) / most_m : 0, v_inverse = most_v > 0 ? greatest_code(4) / most_v : 0;
+    most_m = most_m < LM_LEAST_SCALE ? 0 : most_m;
+    most_v = most_v < LM_LEAST_SCALE ? 0 : most_v;
+    work->m_scale[block / LM_STATE_BLOCK] = most_m / lm_greatest_code(3);
+    work->v_scale[block / LM_STATE_BLOCK] = most_v / lm_greatest_code(4);
+    const float m_inverse = most_m > 0 ? lm_greatest_code(3) / most_m : 0, v_inverse = most_v > 0 ? lm_greatest_code(4) / most_v : 0;
     for (int64_t i = 0; i < count; i++) {
         const uint32_t bits = lm_mix32((uint32_t)(work->first + block + i) ^ low);
-        m[i] = (uint8_t)(code_of(fabsf(new->m[i]) * m_inverse, 3, bits >> 12) | (new->m[i] < 0 ? 128 : 0));
-        v[i] = (uint8_t)code_of(new->v[i] * v_inverse, 4, lm_mix32(bits ^ high));
+        m[i] = (uint8_t)(lm_code_of(fabsf(new->m[i]) * m_inverse, 3, bits >> 12) | (new->m[i] < 0 ? 128 : 0));
+        v[i] = (uint8_t)lm_code_of(new->v[i] * v_inverse, 4, lm_mix32(bits ^ high));
         if (v[i] == 0 && new->v[i] * v_inverse > 0)
             v[i] = 1;
     }
