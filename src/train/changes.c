@@ -8,7 +8,7 @@
 static bool is_harmless(const char *key)
 {
     static const char *const names[] = {"threads", "cache", "keep", "save_every", "sample_prompt", "weights_only",
-                                        "recompute", NULL};
+                                        "recompute", "offload", NULL};
     for (const char *const *name = names; *name; name++)
         if (strcmp(key, *name) == 0)
             return true;
@@ -33,24 +33,14 @@ static int resolve(struct lm_run_settings *settings, loam_error *error)
     return code == LOAM_OK ? lm_run_sources_resolve(&settings->eval_data, error) : code;
 }
 
-/* What run.yaml has got from an "auto" stays; so does a number of steps that `epochs` cut down. */
-static void keep_settled(const struct lm_run_settings *kept, struct lm_run_settings *given)
+/* The number of steps follows from `epochs` where that is set: it is asked for anew only where that is another. */
+static void settle_steps(const struct lm_run_settings *kept, struct lm_run_settings *given)
 {
-    const bool same_epochs = given->epochs == kept->epochs;
-    if (given->seq < 0)
-        given->seq = kept->seq;
-    if (given->min_lr < 0)
-        given->min_lr = kept->min_lr;
-    if (given->threads < 0)
-        given->threads = kept->threads;
-    if (given->epochs < 0)
-        given->epochs = kept->epochs;
+    const bool same_epochs = given->epochs == kept->epochs || given->epochs < 0;
     if (same_epochs && (given->steps < 0 || (kept->epochs > 0 && given->steps > kept->steps)))
         given->steps = kept->steps;
     if (!same_epochs && given->steps == kept->steps)
         given->steps = LM_SETTING_AUTO;
-    if (given->warmup < 0 && given->warmup_percent < 0)
-        given->warmup = kept->warmup;
     if (given->warmup_percent >= 0 && given->steps == kept->steps) {
         given->warmup = lm_run_warmup_steps(given->warmup_percent, given->steps);
         given->warmup_percent = LM_SETTING_AUTO;
@@ -61,14 +51,17 @@ int lm_run_settings_compare(const struct lm_run_settings *kept, struct lm_run_se
                             struct lm_bytes *harmless, loam_error *error)
 {
     struct lm_bytes before = {0}, after = {0};
-    keep_settled(kept, given);
+    settle_steps(kept, given);
     int code = resolve(given, error);
     for (const char *const *key = lm_run_settings_keys(); code == LOAM_OK && *key; key++) {
         struct lm_bytes *list = is_harmless(*key) ? harmless : serious;
         code = value_text(kept, *key, &before, error);
         if (code == LOAM_OK)
             code = value_text(given, *key, &after, error);
-        if (code == LOAM_OK && strcmp(before.data, after.data) != 0)
+        const bool automatic = code == LOAM_OK && strcmp(after.data, "auto") == 0;
+        if (automatic && strcmp(*key, "steps") != 0) /* what the run has settled on */
+            code = strcmp(before.data, "auto") == 0 ? LOAM_OK : lm_run_settings_set(given, *key, before.data, error);
+        else if (code == LOAM_OK && strcmp(before.data, after.data) != 0)
             code = lm_bytes_format(list, error, "%s%s was '%s' and is '%s'", list->length ? "; " : "", *key, before.data,
                                    after.data);
     }

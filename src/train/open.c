@@ -92,6 +92,9 @@ static int start_new(struct lm_run *run, const struct lm_run_settings *settings,
     int code = lm_run_settings_copy(settings, &run->settings, error);
     if (code == LOAM_OK)
         code = lm_run_settings_check(&run->settings, error);
+    if (code == LOAM_OK && run->settings.ranks > 1)
+        code = lm_fail(error, LOAM_EUNSUPPORTED, "setting 'ranks': found %lld; this version runs on one rank, and plans for more "
+                       "(loam plan)", (long long)run->settings.ranks);
     if (code == LOAM_OK)
         code = refuse_used(run, error);
     return code == LOAM_OK ? resolve_paths(run, error) : code;
@@ -347,6 +350,10 @@ static void settle_steps(struct lm_run *run)
             settings->steps / 20 < LONGEST_DEFAULT_WARMUP ? settings->steps / 20 : LONGEST_DEFAULT_WARMUP;
     if (settings->min_lr < 0)
         settings->min_lr = settings->lr / 10;
+    const struct lm_run_form form = lm_run_form_of(settings);
+    if (settings->dtype == LM_BF16)
+        settings->masters = form.masters;
+    settings->gradients = form.gradients_bf16 ? LM_GRADIENTS_BF16 : LM_GRADIENTS_F32;
 }
 
 /* --- The directory and the arena --- */
@@ -411,27 +418,17 @@ static int open_memory(struct lm_run *run, loam_error *error)
 {
     const struct lm_run_settings *settings = &run->settings;
     const int64_t micro_batches = settings->accumulate < run->batches ? settings->accumulate : run->batches;
-    size_t count;
-    const struct lm_parameter *table = lm_model_parameters(run->model, &count);
-    int code = lm_groups_make(table, count, &run->groups, &run->group_count, error);
+    int code = lm_run_memory_lay_out(&run->memory, settings, run->model, micro_batches, error);
     if (code == LOAM_OK)
-        code = lm_run_memory_lay_out(&run->memory, settings, run->model, micro_batches, error);
-    if (code == LOAM_OK)
-        code = lm_run_memory_fits(&run->memory, error);
+        code = lm_run_memory_fits(&run->memory, settings, error);
     return code == LOAM_OK && !run->hooks->throwaway ? lm_checkpoint_fits(run, error) : code;
 }
 
 static int load(struct lm_run *run, loam_error *error)
 {
-    struct lm_run_memory *memory = &run->memory;
-    int code = lm_run_memory_map(memory, error);
-    if (code == LOAM_OK)
-        code = lm_model_load(run->model, memory->weights, error);
+    int code = lm_run_memory_map(&run->memory, run->directory, error);
     if (code == LOAM_OK && run->resumed && !run->state.weights_only)
         code = lm_checkpoint_load(run, error);
-    else if (code == LOAM_OK && memory->masters)
-        lm_device_ops(run->device)
-            ->convert(run->device, (int64_t)memory->parameters, LM_BF16, memory->weights, LM_F32, memory->masters);
     if (code == LOAM_OK && run->hooks->measure_peak && lm_device_peak(run->device, 0.1, &run->peak_gflops, NULL) != LOAM_OK)
         run->peak_gflops = 0; /* a device without limits to measure */
     return code == LOAM_OK ? lm_device_check(run->device, error) : code;
@@ -442,7 +439,7 @@ int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, cons
 {
     run->log.file = -1;
     run->changes_allowed = start == LM_RUN_RESUME_CHANGED;
-    run->state.eval_loss = run->state.best_loss = NAN;
+    run->state.eval_loss = run->state.best_loss = run->state.grad_norm = NAN;
     int code = name_paths(run, directory, error);
     if (code == LOAM_OK)
         code = start == LM_RUN_NEW ? start_new(run, settings, error)
@@ -474,7 +471,6 @@ void lm_run_close(struct lm_run *run)
     if (run->device)
         lm_device_give_scratch(run->device, NULL, 0);
     lm_run_memory_free(&run->memory);
-    lm_free(run->groups);
     lm_samples_close(run->samples);
     lm_samples_close(run->eval_samples);
     lm_model_close(run->model);
