@@ -84,13 +84,19 @@ def run_loam(arguments, piece):
             "planned_bytes": point["planned_bytes"], "with": subprocess.run([arguments.loam, "--version"], capture_output=True, text=True).stdout.strip()}
 
 
+def limit(arguments):
+    done = subprocess.run([arguments.loam, "bench", "--limits", "--json"], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)["machine"]["peak_gflops_f32"]
+
+
 def report(results):
     for shape, pieces in results.items():
         print(shape)
-        print(f"  {'':20} {'tokens/s':>9} {'peak MiB':>9}")
+        print(f"  {'':20} {'tokens/s':>9} {'peak MiB':>9}  FMA limit before and after, GFLOP/s")
         for name in PIECES:
             if name in pieces:
-                share = f"  {100 * pieces[name]['of_peak']:.0f} % of the FMA peak" if pieces[name].get("of_peak") else ""
+                share = f"  {pieces[name]['limit_gflops'][0]:.0f} {pieces[name]['limit_gflops'][1]:.0f}"
+                share += f"  {100 * pieces[name]['of_peak']:.0f} % of it" if pieces[name].get("of_peak") else ""
                 print(f"  {name:20} {pieces[name]['tokens_per_second']:9.1f} {pieces[name]['peak_bytes'] / 2**20:9.0f}{share}")
         peers = {n: p for n, p in pieces.items() if n.startswith("torch")}
         ours = {n: p for n, p in pieces.items() if n.startswith("loam")}
@@ -135,6 +141,7 @@ def main():
             subprocess.run([arguments.loam, "init", "--like", arguments.model, "--dtype", "bf16", "-o", arguments.directory], check=True,
                            stderr=subprocess.DEVNULL)
         for piece in [] if arguments.report else [arguments.only] if arguments.only else PIECES:
+            before = limit(arguments)
             if piece.startswith("loam"):
                 found = run_loam(arguments, piece)
             else:
@@ -143,6 +150,7 @@ def main():
                 if done.returncode:
                     raise SystemExit(f"{piece}: {done.stderr[-2000:]}")
                 found = json.loads(done.stdout.strip().splitlines()[-1])
+            found["limit_gflops"] = [before, limit(arguments)]
             results.setdefault(shape, {})[piece] = found
             path.write_text(json.dumps(results, indent=1))
             print(piece, f"{found['tokens_per_second']:.1f} tokens/s, {found['peak_bytes'] / 2**20:.0f} MiB", file=sys.stderr)

@@ -429,8 +429,6 @@ static int load(struct lm_run *run, loam_error *error)
     int code = lm_run_memory_map(&run->memory, run->directory, error);
     if (code == LOAM_OK && run->resumed && !run->state.weights_only)
         code = lm_checkpoint_load(run, error);
-    if (code == LOAM_OK && run->hooks->measure_peak && lm_device_peak(run->device, 0.1, &run->peak_gflops, NULL) != LOAM_OK)
-        run->peak_gflops = 0; /* a device without limits to measure */
     return code == LOAM_OK ? lm_device_check(run->device, error) : code;
 }
 

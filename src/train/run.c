@@ -142,10 +142,23 @@ static int report_progress(struct lm_run *run, const struct lm_step_report *repo
     return code;
 }
 
+/* Before the first step, and every half minute: what a shared machine gives changes from minute to minute. */
+static void measure_peak(struct lm_run *run)
+{
+    enum { AGAIN = 30 };
+    const bool first = run->peak_time == 0;
+    if (!run->hooks->measure_peak || (!first && lm_seconds() - run->peak_time < AGAIN))
+        return;
+    if (lm_device_peak(run->device, first ? 0.1 : 0.02, &run->peak_gflops, NULL) != LOAM_OK)
+        run->peak_gflops = 0; /* a device without limits to measure */
+    run->peak_time = lm_seconds();
+}
+
 static int go(struct lm_run *run, loam_error *error)
 {
     while (!done(run)) {
         struct lm_step_report report;
+        measure_peak(run);
         int code = lm_run_step(run, &report, error);
         if (code == LOAM_OK)
             code = lm_run_log_step(&run->log, &report, error);

@@ -114,6 +114,7 @@ struct lm_run {
     int64_t first_step;
     double seconds;
     double peak_gflops; /* 0: not measured */
+    double peak_time;   /* when it was */
 };
 
 int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, const char *directory, int start,
