@@ -6,10 +6,14 @@
     bench/train_peers.py build/loam --results peers.json --report
 
 Every measurement is a process of its own on the same random ids: a full AdamW step (forward, backward, norm clipped to 1, update) of the
-same shape, batch and element type, with as many threads as there are processors. Speed is the middle one of the steps after the first
-two; memory the most that was resident (VmHWM). The peers run as their users run them: transformers' model with its scaled-dot-product
+same shape, batch and element type, with as many threads as there are processors. Speed is the middle one of those steps that
+count; memory the most that was resident (VmHWM). The peers run as their users run them: transformers' model with its scaled-dot-product
 attention, torch's fused AdamW; eager, and compiled by torch.compile. f32: everything in fp32. bf16: the peer's weights, gradients and
 optimizer state are bf16 (model.to(torch.bfloat16)), loam's weights are bf16 with the settings given by --loam-bf16.
+
+A shared machine may give twice as much in one second as in the next, so that its limit of fp32 multiply-adds (loam bench --limits) is
+measured before and after every step of a peer and every run of loam; where the two differ by more than a tenth, the measurement between
+them does not count. Ratios are of tokens a second per GFLOP/s of that limit.
 
 Needs torch and transformers in this interpreter, and g++ for torch.compile.
 """
@@ -53,7 +57,8 @@ def run_torch(arguments, piece):
     step_model = torch.compile(model) if "compile" in piece else model
     ids = torch.randint(0, config.vocab_size, (arguments.batch, arguments.seq))
     seconds = []
-    for _ in range(arguments.steps):
+    for step in range(arguments.steps):
+        before = limit(arguments) if step > 1 else 0
         start = time.monotonic()
         loss = step_model(input_ids=ids, labels=ids).loss
         loss.backward()
@@ -61,27 +66,31 @@ def run_torch(arguments, piece):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         loss.item()
-        seconds.append(time.monotonic() - start)
-    middle = statistics.median(seconds[2:] or seconds[-1:])
-    print(json.dumps({"tokens_per_second": arguments.batch * arguments.seq / middle, "seconds": seconds, "peak_bytes": peak_bytes(),
+        taken = time.monotonic() - start
+        if step > 1:
+            seconds.append((taken, before, limit(arguments)))
+    print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes(),
                       "with": f"torch {torch.__version__}, transformers {transformers.__version__}"}))
 
 
 def run_loam(arguments, piece):
     words = [arguments.loam, "measure", arguments.directory, "--json", "--batch", str(arguments.batch), "--seq", str(arguments.seq),
-             "--steps", str(arguments.steps), "--dtype", piece.split("-")[1]]
+             "--steps", "3", "--dtype", piece.split("-")[1]]
     if arguments.checkpointing:
         words += ["--recompute", "layer"]
     if piece.endswith("bf16"):
         words += arguments.loam_bf16.split()
-    done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stderr}")
-    point = json.loads(done.stdout)[0]
-    if point["outcome"] != "ok":
-        raise SystemExit(f"loam: {point['message']}")
-    return {"tokens_per_second": point["tokens_per_second"], "peak_bytes": point["measured_bytes"], "of_peak": point["of_peak"],
-            "planned_bytes": point["planned_bytes"], "with": subprocess.run([arguments.loam, "--version"], capture_output=True, text=True).stdout.strip()}
+    seconds = []
+    for _ in range(arguments.rounds):
+        before = limit(arguments)
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(words)}: {done.stderr}")
+        point = json.loads(done.stdout)[0]
+        if point["outcome"] != "ok":
+            raise SystemExit(f"loam: {point['message']}")
+        seconds.append((point["seconds_per_step"], before, limit(arguments)))
+    return {"seconds": seconds, "peak_bytes": point["measured_bytes"], "planned_bytes": point["planned_bytes"], "with": subprocess.run([arguments.loam, "--version"], capture_output=True, text=True).stdout.strip()}
 
 
 def limit(arguments):
@@ -89,28 +98,37 @@ def limit(arguments):
     return json.loads(done.stdout)["machine"]["peak_gflops_f32"]
 
 
+def settle(found, tokens):
+    """The measurements that count, as tokens a second, and those per GFLOP/s of the limit."""
+    good = [(tokens / t, tokens / t / ((a + b) / 2)) for t, a, b in found["seconds"] if abs(a - b) < 0.1 * max(a, b)]
+    found["counted"] = len(good)
+    found["tokens_per_second"] = statistics.median(s for s, _ in good) if good else float("nan")
+    found["per_limit"] = statistics.median(r for _, r in good) if good else float("nan")
+    found["limits"] = sorted({round(a) for _, a, b in found["seconds"]} | {round(b) for _, a, b in found["seconds"]})
+
+
 def report(results):
     for shape, pieces in results.items():
         print(shape)
-        print(f"  {'':20} {'tokens/s':>9} {'peak MiB':>9}  FMA limit before and after, GFLOP/s")
+        print(f"  {'':20} {'tokens/s':>9} {'per GFLOP/s':>12} {'peak MiB':>9}  limits seen, GFLOP/s")
         for name in PIECES:
             if name in pieces:
-                share = f"  {pieces[name]['limit_gflops'][0]:.0f} {pieces[name]['limit_gflops'][1]:.0f}"
-                share += f"  {100 * pieces[name]['of_peak']:.0f} % of it" if pieces[name].get("of_peak") else ""
-                print(f"  {name:20} {pieces[name]['tokens_per_second']:9.1f} {pieces[name]['peak_bytes'] / 2**20:9.0f}{share}")
+                p = pieces[name]
+                print(f"  {name:20} {p['tokens_per_second']:9.1f} {p['per_limit']:12.3f} {p['peak_bytes'] / 2**20:9.0f}  "
+                      f"{p['limits'][0]} to {p['limits'][-1]}, {p['counted']} of {len(p['seconds'])} count")
         peers = {n: p for n, p in pieces.items() if n.startswith("torch")}
         ours = {n: p for n, p in pieces.items() if n.startswith("loam")}
         if not peers or not ours:
             continue
-        fastest = max(peers.items(), key=lambda item: item[1]["tokens_per_second"])
-        best = max(ours.items(), key=lambda item: item[1]["tokens_per_second"])
-        print(f"  loam's fastest ({best[0]}) has {best[1]['tokens_per_second'] / fastest[1]['tokens_per_second']:.2f} times the tokens/s of "
+        fastest = max(peers.items(), key=lambda item: item[1]["per_limit"])
+        best = max(ours.items(), key=lambda item: item[1]["per_limit"])
+        print(f"  loam's fastest ({best[0]}) has {best[1]['per_limit'] / fastest[1]['per_limit']:.2f} times the tokens/s of "
               f"the peers' fastest ({fastest[0]}) and {100 * best[1]['peak_bytes'] / fastest[1]['peak_bytes']:.0f} % of its memory")
         for dtype in ("f32", "bf16"):
             same = {n: p for n, p in peers.items() if n.endswith("-" + dtype)}
             own = ours.get("loam-" + dtype)
             if own and same:
-                speed = own["tokens_per_second"] / max(p["tokens_per_second"] for p in same.values())
+                speed = own["per_limit"] / max(p["per_limit"] for p in same.values())
                 memory = own["peak_bytes"] / min(p["peak_bytes"] for p in same.values())
                 print(f"  {dtype}: {speed:.2f} times the faster peer's tokens/s, {100 * memory:.0f} % of the smaller peer's memory")
 
@@ -121,7 +139,8 @@ def main():
     parser.add_argument("--model", default="gpt2", help="a name that loam init --like knows")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seq", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=8, help="of a peer; the first two do not count")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of loam, of three steps each")
     parser.add_argument("--checkpointing", action="store_true", help="recompute every layer, on both sides")
     parser.add_argument("--loam-bf16", default="", help="further settings for loam-bf16, e.g. '--optimizer-state bf16'")
     parser.add_argument("--only", help="one of " + ", ".join(PIECES))
@@ -141,7 +160,6 @@ def main():
             subprocess.run([arguments.loam, "init", "--like", arguments.model, "--dtype", "bf16", "-o", arguments.directory], check=True,
                            stderr=subprocess.DEVNULL)
         for piece in [] if arguments.report else [arguments.only] if arguments.only else PIECES:
-            before = limit(arguments)
             if piece.startswith("loam"):
                 found = run_loam(arguments, piece)
             else:
@@ -150,7 +168,7 @@ def main():
                 if done.returncode:
                     raise SystemExit(f"{piece}: {done.stderr[-2000:]}")
                 found = json.loads(done.stdout.strip().splitlines()[-1])
-            found["limit_gflops"] = [before, limit(arguments)]
+            settle(found, arguments.batch * arguments.seq)
             results.setdefault(shape, {})[piece] = found
             path.write_text(json.dumps(results, indent=1))
             print(piece, f"{found['tokens_per_second']:.1f} tokens/s, {found['peak_bytes'] / 2**20:.0f} MiB", file=sys.stderr)

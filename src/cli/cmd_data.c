@@ -92,11 +92,7 @@ static int open_samples(struct showing *s, bool pack, struct lm_samples **sample
     const struct arguments *arguments = s->arguments;
     const bool faithful = arguments->values[OPT_FAITHFUL].given;
     struct lm_source *sources = lm_alloc(arguments->operand_count, sizeof *sources, error);
-    char *cache = lm_samples_cache(NULL);
-    if (cache && lm_make_directories(cache, NULL) != LOAM_OK) {
-        lm_free(cache);
-        cache = NULL;
-    }
+    char *cache = lm_samples_cache();
     for (size_t i = 0; sources && i < arguments->operand_count; i++)
         sources[i] = (struct lm_source){.path = arguments->operands[i], .weight = 1};
     loam_observer observer = s->progress.observer;

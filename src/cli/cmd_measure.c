@@ -44,7 +44,7 @@ static int cut_list(struct swept *swept, const char *text, loam_error *error)
     for (char *at = swept->text; at;) {
         if (swept->count == sizeof swept->values / sizeof *swept->values)
             return lm_fail(error, LOAM_EUSAGE, "--%s: found more than 64 values", option_table[swept->id].name);
-        char *comma = strchr(at, ',');
+        char *comma = strcmp(option_table[swept->id].name, "offload") ? strchr(at, ',') : NULL;
         if (comma)
             *comma++ = 0;
         swept->values[swept->count++] = at;

@@ -227,10 +227,10 @@ static int read_value(const struct option *option, const char *text, struct argu
     return lm_fail(error, LOAM_EUSAGE, "found %s, wanted %s or more", text, least);
 }
 
-/* A sweep takes several values of a setting, with commas between them. */
+/* A sweep takes several values of a setting, with commas between them. (One value of offload has commas of its own.) */
 static bool sweeps(const struct command *command, const struct option *option, const char *text)
 {
-    return command->id == CMD_MEASURE && option->setting && strchr(text, ',');
+    return command->id == CMD_MEASURE && option->setting && strcmp(option->name, "offload") != 0 && strchr(text, ',');
 }
 
 static int read_values(const struct option *option, const char *text, struct argument *value, loam_error *error)

@@ -7,7 +7,7 @@
 
 enum {
     MAXIMUM_BYTES = 1 << 30, /* the JSON reader's own limit */
-    LINES_TARGET = 1 << 22,  /* of a part of JSONL */
+    LINES_TARGET = 1 << 20,  /* of a part of JSONL */
 };
 
 struct reading {

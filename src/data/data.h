@@ -111,7 +111,7 @@ struct lm_batch {
  * Text: the files of one weight follow each other, each closed by the end-of-sequence token, and are cut into windows of T
  * positions. Chat: a sample a conversation, up to its last trained token. A file named *.ids has one sequence of ids a line, each
  * a sample as it stands, and needs no tokenizer. A sample of n ids takes n-1 positions: the last id is only a target. What is longer
- * than T positions is cut there. A file of more than 16 MiB of text is encoded in parts that end at a line's end before a letter or
+ * than T positions is cut there. A file of more than 2 MiB of text is encoded in parts that end at a line's end before a letter or
  * digit. Conversations without a trained token (or none before the cut) are left out. Both are counted in the
  * summary and noted to the observer.
  *
@@ -177,7 +177,7 @@ const struct lm_source_tally *lm_samples_tallies(const struct lm_samples *sample
 int64_t lm_samples_full_length(const struct lm_samples *samples, int64_t index);
 /* Whether the encoded data came out of the cache. */
 bool lm_samples_cached(const struct lm_samples *samples);
-/* Where the cache lies: $XDG_CACHE_HOME/loam, or ~/.cache/loam; NULL where neither is set. lm_free. */
-char *lm_samples_cache(loam_error *error);
+/* Where the cache lies: $XDG_CACHE_HOME/loam, or ~/.cache/loam, made if absent; NULL where it cannot be written. lm_free. */
+char *lm_samples_cache(void);
 
 #endif

@@ -312,15 +312,17 @@ bool lm_samples_cached(const struct lm_samples *samples)
     return samples->cached;
 }
 
-char *lm_samples_cache(loam_error *error)
+char *lm_samples_cache(void)
 {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (cache && *cache == '/')
-        return lm_path_join(cache, "loam", error);
-    if (home && *home == '/')
-        return lm_path_join(home, ".cache/loam", error);
-    lm_fail(error, LOAM_ENOTFOUND, "found neither XDG_CACHE_HOME nor HOME, wanted a place for encoded data");
-    return NULL;
+    char *path = cache && *cache == '/'  ? lm_path_join(cache, "loam", NULL)
+                 : home && *home == '/' ? lm_path_join(home, ".cache/loam", NULL)
+                                        : NULL;
+    if (path && (lm_make_directories(path, NULL) != LOAM_OK || access(path, W_OK) != 0)) {
+        lm_free(path);
+        path = NULL;
+    }
+    return path;
 }
 
 /* The rest of a group's draws that is not a whole number of rounds: by lot, or where nothing is shuffled on from where the last epoch

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TEXT_TARGET = 1 << 24, LINES_TARGET = 1 << 22 }; /* bytes of a file worked on at a time */
+enum { TEXT_TARGET = 1 << 21, LINES_TARGET = 1 << 20 }; /* bytes of a file worked on at a time */
 
 struct reader {
     const struct lm_samples_options *options;

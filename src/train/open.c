@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LONGEST_DEFAULT_SEQ = 1024, LONGEST_DEFAULT_WARMUP = 500, DETAIL_ROOM = 256 };
 
@@ -244,14 +243,9 @@ static int choose_cache(const struct lm_run *run, char **cache, loam_error *erro
     *cache = NULL;
     if (wanted && strcmp(wanted, "none") == 0)
         return LOAM_OK;
-    if (wanted)
-        *cache = lm_copy_string(wanted, strlen(wanted), error);
-    else
-        *cache = lm_samples_cache(NULL);
-    if (*cache && (wanted || lm_make_directories(*cache, NULL) == LOAM_OK) && (wanted || access(*cache, W_OK) == 0))
-        return LOAM_OK;
-    lm_free(*cache);
-    *cache = wanted ? NULL : lm_path_join(run->directory, "encoded", error);
+    *cache = wanted ? lm_copy_string(wanted, strlen(wanted), error) : lm_samples_cache();
+    if (!*cache && !wanted)
+        *cache = lm_path_join(run->directory, "encoded", error);
     return *cache ? LOAM_OK : LOAM_ENOMEM;
 }
 

@@ -39,11 +39,27 @@ python 'd=json.load(open("shown.json")); f=d["files"][0]
 assert (f["samples"],f["cut"],f["unanswered"],f["out_of_reach"])==(41,1,1,1), f
 assert d["samples"]==41==sum(b["samples"] for b in d["histogram"]), d
 assert d["shown"][0]["parts"][1]=={"text":"number 1 it is<|im_end|>","trained":True}, d["shown"]'
+if command -v script >/dev/null; then
+    TERM=xterm NO_COLOR= script -qec "$LOAM data show chat.jsonl --model base --seq 128 --limit 1" /dev/null >coloured </dev/null
+    says $'\e[32mnumber 1 it is<|im_end|>\e[0m' coloured
+    TERM=xterm NO_COLOR=1 script -qec "$LOAM data show chat.jsonl --model base --seq 128 --limit 1" /dev/null >plain </dev/null
+    grep -q $'\e' plain && fail "colours though NO_COLOR is set"
+fi
 "$LOAM" data show chat.jsonl >out 2>err && fail "data show without a model"
 says '--model' err
 head -c 7 chat.jsonl > broken.jsonl
 "$LOAM" data show broken.jsonl --model base >out 2>err && fail "data show of a broken file"
 says 'broken.jsonl:1' err
+
+# --- a file larger than what a run may hold: 24 MB of text, which are 96 MB of ids
+for i in $(seq 1 1000); do echo "line $i of a text that is read in parts and never as a whole"; done > part
+for i in $(seq 1 400); do cat part; done > large.txt
+"$LOAM" train base --data large.txt -o stream --steps 2 --batch 1 --seq 64 >out 2>err || fail "train on a large file: $(cat err)"
+python 'm=[json.loads(l)["memory_bytes"] for l in open("stream/log.jsonl")]
+assert max(m) < 48 << 20, m'
+"$LOAM" train base --data large.txt -o again --steps 2 --batch 1 --seq 64 >out 2>err || fail "the same again: $(cat err)"
+says 'encoded before' err
+rm -r large.txt stream again cache
 
 # --- a run; SIGUSR1; a directory in use; resumed with other settings
 "$LOAM" finetune base --data chat.jsonl -o run --steps 30000 --batch 2 --seq 128 --save-every 100000 --warmup 10% --lr 1e-4 \
@@ -86,6 +102,7 @@ else
 fi
 
 # --- measure: each point a process; one that is refused is a line too
+mkdir tmp && export TMPDIR=$work/tmp
 "$LOAM" measure base --seq 32,64,512 --batch 1,2 --steps 3 --csv m.csv --json >m.json 2>err || fail "measure: $(cat err)"
 python 'd=json.load(open("m.json")); assert len(d)==6
 for p in d:
@@ -94,8 +111,7 @@ for p in d:
     if ok: assert p["planned_bytes"]>0 and p["measured_bytes"]>0 and p["tokens_per_second"]>0
     else: assert "512" in p["message"] and p["tokens_per_second"] is None, p'
 [ "$(wc -l < m.csv)" = 7 ] || fail "the table: $(cat m.csv)"
-ls "${TMPDIR:-/tmp}" | grep -q '^loam-measure-' && ls -d "${TMPDIR:-/tmp}"/loam-measure-* | while read -r d; do
-    [ -O "$d" ] && [ "$d" -nt config.json ] && fail "measure left $d"; done
+[ -z "$(ls tmp)" ] || fail "measure left $(ls tmp)"
 mkdir bare && cp config.json bare
 "$LOAM" measure bare --seq 32 --steps 2 >out 2>err || fail "measure without weights: $(cat err)"
 "$LOAM" measure base --seq 32, >out 2>err && fail "an empty value"
