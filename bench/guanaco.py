@@ -58,15 +58,16 @@ def finetune(name, *more):
 
 
 def ask(name):
-    right = ended = 0
+    right = begun = on = 0
     examples = []
     for question, answer in questions:
         text = loam("chat", str(out / name), "--temperature", "0", "--max-tokens", "96", input=question + "\n").strip()
         right += text == answer
-        ended += text.startswith(answer)
+        begun += text.startswith(answer)
+        on += "[INST]" in text
         if len(examples) < 3:
             examples.append((question, text))
-    return right, ended, examples
+    return right, begun, on, examples
 
 
 results = {}
@@ -76,11 +77,11 @@ for name, more in (("faithful", ["--faithful"]), ("corrected", []), ("corrected-
         (out / f"{name}.json").write_text(json.dumps(results[name]))
     results[name] = json.loads((out / f"{name}.json").read_text())
     found = json.loads(loam("eval", str(out / name), "--data", str(out / "held.jsonl"), "--json", "--seq", "1024"))
-    right, begun, examples = ask(name)
+    right, begun, on, examples = ask(name)
     r = results[name]
     print(f"{name}: {r['steps']} steps, {r['positions']} positions, {r['tokens']} hold a token, {r['trained']} are trained on, {r['seconds']:.0f} s")
     print(f"  stopping loss by epoch: {' '.join(f'{e:.4f}' for e in r['evaluations'])}")
     print(f"  never seen: {found['bits_per_byte']:.4f} bits a byte of answers, loss {found['loss']:.4f} over {found['tokens']} tokens")
-    print(f"  {len(questions)} questions: {right} answered right, {begun} begin with the right answer")
+    print(f"  {len(questions)} questions: {right} answered right, {begun} begin with the right answer, {on} go on and ask the next question themselves")
     for question, text in examples:
         print(f"    > {question}\n    {text[:160]!r}")
