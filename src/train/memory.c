@@ -8,6 +8,16 @@ size_t lm_run_other(void)
     return (size_t)12 << 20;
 }
 
+void lm_run_plan_count(struct lm_run_plan *plan)
+{
+    enum { TO_COME = 4 << 20 };    /* the threads' stacks, and buffers of checkpoints */
+    const size_t other = (size_t)lm_memory_resident() + TO_COME;
+    if (other <= plan->other)
+        return;
+    plan->total += other - plan->other;
+    plan->other = other;
+}
+
 int lm_run_memory_fits(const struct lm_run_memory *memory, const struct lm_run_settings *settings, loam_error *error)
 {
     const int64_t machine = lm_memory_limit();

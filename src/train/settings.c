@@ -457,5 +457,5 @@ int lm_run_settings_check(const struct lm_run_settings *settings, loam_error *er
                        settings->template_name  ? "template"
                        : settings->train_on_all ? "train_on_all"
                                                 : "add_tokens");
-    return lm_run_settings_check_memory(settings, error);
+    return lm_run_settings_check_plan(settings, error);
 }
