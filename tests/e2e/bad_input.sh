@@ -157,7 +157,7 @@ grep -q "full/model.safetensors: there is no room" err || fail "full disk: $(cat
 "$LOAM" generate model --prompt fox --max-tokens 2 >/dev/full 2>err && fail "wrote into a full device"
 grep -q "standard output cannot be written" err || fail "full device: $(cat err)"
 
-# Nor is a checkpoint ever half there. (That the last whole one stays is tests/train/test_failures.c's.)
+# Nor is a checkpoint ever half there. (That the last whole one stays, tests/train/test_resume.c shows.)
 (ulimit -f 64; "$LOAM" train model --data text.txt -o other --steps 2 --batch 1 --seq 32 --save-every 1 >out 2>err)
 [ $? = 1 ] || fail "no room for a checkpoint: status"
 grep -q "no room" err || fail "no room for a checkpoint: $(cat err)"
