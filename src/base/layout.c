@@ -138,11 +138,25 @@ static size_t place_all(struct lm_place **order, size_t count, size_t base, stru
     return most;
 }
 
+/* What is live when a place comes alive is the most that ever is. */
+static size_t most_live(const struct lm_layout *layout)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < layout->count; i++) {
+        const size_t live = i == 0 || layout->places[i].first != layout->places[i - 1].first
+                                ? lm_layout_live(layout, layout->places[i].first) : 0;
+        most = live > most ? live : most;
+    }
+    return most;
+}
+
 void lm_layout_pack(struct lm_layout *layout)
 {
     static int (*const orders[])(const void *, const void *) = {by_bytes, by_span, by_area};
     enum { ORDERS = sizeof orders / sizeof *orders };
-    if (layout->failed)
+    if (layout->rough && !layout->failed)
+        layout->size = most_live(layout);
+    if (layout->failed || layout->rough)
         return;
     struct lm_place **order = lm_alloc(2 * layout->count + 1, sizeof(struct lm_place *), NULL);
     if (!order) {

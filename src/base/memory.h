@@ -79,6 +79,7 @@ struct lm_layout {
     struct lm_place *places;
     size_t count, capacity;
     size_t size;           /* bytes of the whole block so far; where places have lifetimes, after lm_layout_pack */
+    bool rough;            /* lm_layout_pack gives no places, only the size that is live at once at most: for looking around */
     bool failed;           /* an addition ran out of memory or overflowed: _check says so, _bind does nothing */
 };
 void lm_layout_add(struct lm_layout *layout, void **where, const char *name, size_t bytes);

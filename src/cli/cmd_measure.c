@@ -36,15 +36,16 @@ struct sweep {
     int *statuses;
 };
 
-static int cut_list(struct swept *swept, const char *text, loam_error *error)
+static int cut_list(struct swept *swept, const struct command *command, const char *text, loam_error *error)
 {
+    const bool list = option_swept(command, &option_table[swept->id], text);
     swept->text = lm_copy_string(text, strlen(text), error);
     if (!swept->text)
         return LOAM_ENOMEM;
     for (char *at = swept->text; at;) {
         if (swept->count == sizeof swept->values / sizeof *swept->values)
             return lm_fail(error, LOAM_EUSAGE, "--%s: found more than 64 values", option_table[swept->id].name);
-        char *comma = strcmp(option_table[swept->id].name, "offload") ? strchr(at, ',') : NULL;
+        char *comma = list ? strchr(at, ',') : NULL;
         if (comma)
             *comma++ = 0;
         swept->values[swept->count++] = at;
@@ -67,7 +68,7 @@ static int collect(struct sweep *sweep, loam_error *error)
             swept->count = 1;
             continue;
         }
-        int code = cut_list(swept, value->text, error);
+        int code = cut_list(swept, sweep->arguments->command, value->text, error);
         if (code != LOAM_OK)
             return code;
         sweep->points *= swept->count;

@@ -1,26 +1,10 @@
 /* loam train, loam finetune */
-#include "settings.h"
 #include "infer/infer.h"
-#include "train/train.h"
+#include "sweep.h"
 
 #include <string.h>
 
 enum { SAMPLE_TOKENS = 64 };
-
-/* Defaults, then the recipe, then what was typed. */
-static int collect(const struct arguments *arguments, struct lm_run_settings *settings, loam_error *error)
-{
-    const struct argument *recipe = &arguments->values[OPT_RECIPE];
-    int code = recipe->given ? lm_run_settings_read(settings, recipe->text, error) : LOAM_OK;
-    if (code == LOAM_OK && arguments->values[OPT_FAITHFUL].given) /* which has its own template: a recipe's gives way */
-        code = lm_run_settings_set(settings, "template", "", error);
-    for (int id = 0; code == LOAM_OK && id < OPTION_IDS; id++)
-        if (option_table[id].setting && arguments->values[id].given)
-            code = set_setting(settings, (enum option_id)id, &arguments->values[id], error);
-    if (code == LOAM_OK && arguments->operand_count > 0)
-        code = lm_run_settings_set(settings, "model", arguments->operands[0], error);
-    return code;
-}
 
 /* A resumed run takes its settings from run.yaml. What is typed, or stands in a recipe that is named, must be the same; where it
  * changes the result, it counts only with --allow-changes. */
@@ -177,7 +161,7 @@ static int run_command(const struct arguments *arguments, enum lm_run_kind kind)
     }
     int code = begin_settings(arguments, kind, &settings, &error);
     if (code == LOAM_OK)
-        code = collect(arguments, &settings, &error);
+        code = settings_collect(arguments, &settings, &error);
     if (code == LOAM_OK && arguments->values[OPT_RESUME].given)
         code = compare(arguments, &settings, &start, &error);
     int status = code == LOAM_OK ? run_with(arguments, &settings, start) : complain_error(&error);

@@ -1,6 +1,6 @@
 /* One point of loam measure: this process trains some steps on random ids, and prints one JSON object. */
 #include "measure.h"
-#include "settings.h"
+#include "sweep.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -166,9 +166,8 @@ int measure_one(const struct arguments *arguments, const char *folder)
     point->folder = folder;
     lm_run_settings_init(&point->settings, LM_RUN_TRAIN);
     int code = lm_run_settings_set(&point->settings, "steps", "5", &error);
-    for (int id = 0; code == LOAM_OK && id < OPTION_IDS; id++)
-        if (option_table[id].setting && arguments->values[id].given)
-            code = set_setting(&point->settings, (enum option_id)id, &arguments->values[id], &error);
+    if (code == LOAM_OK)
+        code = settings_collect(arguments, &point->settings, &error);
     if (code == LOAM_OK)
         code = prepare(point, arguments->operands[0], &error);
     char *run = lm_path_join(point->folder, "run", NULL);

@@ -227,25 +227,30 @@ static int read_value(const struct option *option, const char *text, struct argu
     return lm_fail(error, LOAM_EUSAGE, "found %s, wanted %s or more", text, least);
 }
 
-/* A sweep takes several values of a setting, with commas between them. (One value of offload has commas of its own.) */
-static bool sweeps(const struct command *command, const struct option *option, const char *text)
+bool option_swept(const struct command *command, const struct option *option, const char *text)
 {
-    return command->id == CMD_MEASURE && option->setting && strcmp(option->name, "offload") != 0 && strchr(text, ',');
+    const bool one = option->kind == KIND_FILES || option->kind == KIND_FLAG || option == &option_table[OPT_OFFLOAD];
+    return (command->id == CMD_PLAN || command->id == CMD_MEASURE) && option->setting && !one && strchr(text, ',');
 }
 
-static int read_values(const struct option *option, const char *text, struct argument *value, loam_error *error)
+/* "512,1024" is two values, each checked. */
+static int read_values(const struct command *command, const struct option *option, const char *text, struct argument *value,
+                       loam_error *error)
 {
-    int code = LOAM_OK;
-    for (const char *at = text; code == LOAM_OK && at;) {
-        char one[128];
+    if (!option_swept(command, option, text))
+        return read_value(option, text, value, error);
+    char one[64];
+    for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
         const size_t length = strcspn(at, ",");
-        if (!length || length >= sizeof one)
-            return lm_fail(error, LOAM_EUSAGE, "found '%s', wanted values with commas between them", text);
-        snprintf(one, sizeof one, "%.*s", (int)length, at);
-        code = read_value(option, one, value, error);
-        at = at[length] ? at + length + 1 : NULL;
+        if (length == 0 || length >= sizeof one)
+            return lm_fail(error, LOAM_EUSAGE, "found '%s', wanted values with commas between", text);
+        memcpy(one, at, length);
+        one[length] = 0;
+        int code = read_value(option, one, value, error);
+        if (code != LOAM_OK)
+            return code;
     }
-    return code;
+    return LOAM_OK;
 }
 
 static int add_to_list(struct argument *value, const char *text)
@@ -263,9 +268,7 @@ static int store(struct arguments *arguments, enum option_id id, const char *tex
     const struct option *option = &option_table[id];
     struct argument *value = &arguments->values[id];
     loam_error error = {0};
-    int code = !text                                       ? LOAM_OK
-               : sweeps(arguments->command, option, text) ? read_values(option, text, value, &error)
-                                                          : read_value(option, text, value, &error);
+    int code = text ? read_values(arguments->command, option, text, value, &error) : LOAM_OK;
     if (code != LOAM_OK) {
         complain("%s: option '--%s': %s", arguments->command->name, option->name, error.message);
         return EXIT_USAGE;

@@ -37,7 +37,7 @@ void lm_moment_text(const struct lm_config *config, int32_t moment, char text[64
                                        [LM_STAGE_NORM] = "final norm, backward", [LM_STAGE_EMBEDDINGS] = "embeddings, backward",
                                        [LM_STAGE_STEP] = "optimizer step"};
     static const char *const each[] = {[LM_STAGE_ATTENTION] = "attention", [LM_STAGE_MLP] = "MLP",
-                                       [LM_STAGE_AGAIN] = "made anew", [LM_STAGE_MLP_BACK] = "MLP, backward",
+                                       [LM_STAGE_AGAIN] = "backward begins", [LM_STAGE_MLP_BACK] = "MLP, backward",
                                        [LM_STAGE_ATTENTION_BACK] = "attention, backward"};
     snprintf(text, 64, "nothing");
     for (int stage = LM_STAGE_BEGIN; stage <= LM_STAGE_STEP; stage++)

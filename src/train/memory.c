@@ -3,9 +3,21 @@
 
 #include <string.h>
 
+/* Measured: the program after training models of 10M parameters on files of ids, its arena taken off, holds 5.8 to 6.3 MiB on two
+ * threads (tests/train/test_plan.c has the comparison). */
 size_t lm_run_other(void)
 {
-    return (size_t)12 << 20;
+    return (size_t)7 << 20;
+}
+
+void lm_run_plan_count(struct lm_run_plan *plan)
+{
+    enum { TO_COME = 4 << 20 };    /* the threads' stacks, and buffers of checkpoints */
+    const size_t other = (size_t)lm_memory_resident() + TO_COME;
+    if (other <= plan->other)
+        return;
+    plan->total += other - plan->other;
+    plan->other = other;
 }
 
 int lm_run_memory_fits(const struct lm_run_memory *memory, const struct lm_run_settings *settings, loam_error *error)

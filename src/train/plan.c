@@ -1,5 +1,5 @@
 /* The memory of a run: one arena, laid out by the code that the run itself uses. */
-#include "run.h"
+#include "speed.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -277,21 +277,39 @@ int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_sett
 
 /* --- Without a run --- */
 
-/* A model for its shapes alone, and the layout of a run of it. */
-struct sketch {
-    struct lm_config config;
-    struct lm_device *device;
-    struct lm_model *model;
-    struct lm_run_memory memory;
-};
+static int read_config(const char *model, struct lm_config *config, loam_error *error)
+{
+    if (lm_gguf_is(model)) {
+        struct lm_gguf *file;
+        int code = lm_gguf_open(model, &file, error);
+        if (code != LOAM_OK)
+            return code;
+        code = lm_gguf_config(file, config, error);
+        lm_gguf_close(file);
+        return code;
+    }
+    char *path = lm_path_join(model, "config.json", error);
+    int code = path ? lm_config_read(path, config, error) : LOAM_ENOMEM;
+    lm_free(path);
+    return code;
+}
 
-static int open_sketch(const struct lm_run_settings *settings, struct sketch *sketch, loam_error *error)
+int lm_run_settings_settle_length(struct lm_run_settings *settings, loam_error *error)
+{
+    struct lm_config config;
+    if (settings->seq > 0)
+        return LOAM_OK;
+    int code = read_config(settings->model, &config, error);
+    if (code == LOAM_OK)
+        settings->seq = config.context < LM_LONGEST_DEFAULT_SEQ ? config.context : LM_LONGEST_DEFAULT_SEQ;
+    return code;
+}
+
+int lm_sketch_open(const struct lm_run_settings *settings, struct lm_sketch *sketch, loam_error *error)
 {
     if (!settings->model || settings->seq < 1)
         return lm_fail(error, LOAM_EUSAGE, "a plan needs the settings model and seq");
-    char *path = lm_path_join(settings->model, "config.json", error);
-    int code = path ? lm_config_read(path, &sketch->config, error) : LOAM_ENOMEM;
-    lm_free(path);
+    int code = read_config(settings->model, &sketch->config, error);
     if (code != LOAM_OK)
         return code;
     const int threads = settings->threads > 0 ? (int)settings->threads : 0;
@@ -299,25 +317,48 @@ static int open_sketch(const struct lm_run_settings *settings, struct sketch *sk
     const struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype};
     if (code == LOAM_OK)
         code = lm_model_create(&sketch->config, settings->seed, sketch->device, &options, &sketch->model, error);
-    if (code == LOAM_OK)
-        code = lm_run_memory_lay_out(&sketch->memory, settings, sketch->model, settings->accumulate, error);
     return code;
 }
 
-static void close_sketch(struct sketch *sketch)
+void lm_sketch_close(struct lm_sketch *sketch)
 {
     lm_run_memory_free(&sketch->memory);
     lm_model_close(sketch->model);
     lm_device_close(sketch->device);
 }
 
+static int open_laid_out(const struct lm_run_settings *settings, struct lm_sketch *sketch, loam_error *error)
+{
+    int code = lm_sketch_open(settings, sketch, error);
+    if (code == LOAM_OK)
+        code = lm_run_memory_lay_out(&sketch->memory, settings, sketch->model, settings->accumulate, error);
+    return code;
+}
+
 int lm_run_plan_make(const struct lm_run_settings *settings, struct lm_run_plan *plan, loam_error *error)
 {
-    struct sketch sketch = {0};
-    int code = open_sketch(settings, &sketch, error);
+    struct lm_sketch sketch = {0};
+    int code = open_laid_out(settings, &sketch, error);
     if (code == LOAM_OK)
         *plan = sketch.memory.plan;
-    close_sketch(&sketch);
+    lm_sketch_close(&sketch);
+    return code;
+}
+
+int lm_run_plan_predict(const struct lm_run_settings *settings, struct lm_run_plan *plan, loam_error *error)
+{
+    struct lm_sketch sketch = {0};
+    struct lm_speed speed;
+    int code = open_laid_out(settings, &sketch, error);
+    if (code == LOAM_OK)
+        code = lm_speed_measure(&sketch.config, settings, sketch.device, &speed, error);
+    if (code == LOAM_OK) {
+        *plan = sketch.memory.plan;
+        plan->seconds_per_step = lm_speed_step(&speed, &sketch.config, settings, plan);
+        plan->tokens_per_second = (double)settings->ranks * (double)settings->accumulate * (double)settings->batch *
+                                  (double)settings->seq / plan->seconds_per_step;
+    }
+    lm_sketch_close(&sketch);
     return code;
 }
 
@@ -341,7 +382,7 @@ static int collect_lines(const struct lm_layout *layout, int32_t peak, struct lm
     return LOAM_OK;
 }
 
-static int draw(const struct sketch *sketch, struct lm_plan_picture *picture, loam_error *error)
+static int draw(const struct lm_sketch *sketch, struct lm_plan_picture *picture, loam_error *error)
 {
     *picture = (struct lm_plan_picture){.moments = lm_moment_count(&sketch->config)};
     picture->live = lm_alloc((size_t)picture->moments, sizeof *picture->live, error);
@@ -357,15 +398,15 @@ static int draw(const struct sketch *sketch, struct lm_plan_picture *picture, lo
 int lm_run_plan_picture(const struct lm_run_settings *settings, struct lm_run_plan *plan, struct lm_plan_picture *picture,
                         loam_error *error)
 {
-    struct sketch sketch = {0};
-    int code = open_sketch(settings, &sketch, error);
+    struct lm_sketch sketch = {0};
+    int code = open_laid_out(settings, &sketch, error);
     if (code == LOAM_OK)
         code = draw(&sketch, picture, error);
     if (code == LOAM_OK)
         *plan = sketch.memory.plan;
     else
         lm_plan_picture_free(picture);
-    close_sketch(&sketch);
+    lm_sketch_close(&sketch);
     return code;
 }
 

@@ -44,6 +44,16 @@ struct lm_run_memory {
  * it. */
 int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_settings *settings, struct lm_model *model,
                           int64_t micro_batches, loam_error *error);
+enum { LM_LONGEST_DEFAULT_SEQ = 1024 };
+/* A model for its shapes alone, with the device it would run on. */
+struct lm_sketch {
+    struct lm_config config;
+    struct lm_device *device;
+    struct lm_model *model;
+    struct lm_run_memory memory;
+};
+int lm_sketch_open(const struct lm_run_settings *settings, struct lm_sketch *sketch, loam_error *error);
+void lm_sketch_close(struct lm_sketch *sketch);
 /* Refuses what is more than this machine has, or settings->memory. */
 int lm_run_memory_fits(const struct lm_run_memory *memory, const struct lm_run_settings *settings, loam_error *error);
 /* Maps the arena and touches all of it; makes the scratch files, in `folder`, and loads the weights. */
@@ -56,6 +66,8 @@ struct lm_batch lm_run_memory_batch(const struct lm_run_memory *memory, const st
 void lm_run_clear_gradients(const struct lm_run_memory *memory, int64_t unit);
 /* What a process holds besides the arena when nothing but token ids is read: program, libraries, threads' stacks. */
 size_t lm_run_other(void);
+/* `other` becomes what this process has already, where that is more (a tokenizer, data), with what is still to come. */
+void lm_run_plan_count(struct lm_run_plan *plan);
 
 /* What state.json holds besides checksums: all that a resumed run needs to know. */
 struct lm_run_state {

@@ -506,5 +506,5 @@ int lm_run_settings_check(const struct lm_run_settings *settings, loam_error *er
         return lm_fail(error, LOAM_EUSAGE,
                        "settings 'faithful' and 'template': the reference recipe has its own way to write conversations; "
                        "leave one of the two out");
-    return lm_run_settings_check_memory(settings, error);
+    return lm_run_settings_check_plan(settings, error);
 }

@@ -7,7 +7,5 @@
 int lm_run_settings_set_memory(struct lm_run_settings *settings, const char *key, const char *value, loam_error *error);
 int lm_run_settings_memory_text(const struct lm_run_settings *settings, const char *key, struct lm_bytes *text,
                                 loam_error *error);
-/* Settings that exclude each other. */
-int lm_run_settings_check_memory(const struct lm_run_settings *settings, loam_error *error);
 
 #endif

@@ -107,7 +107,7 @@ int lm_run_settings_memory_text(const struct lm_run_settings *settings, const ch
     return lm_bytes_format(text, error, "%s", word);
 }
 
-int lm_run_settings_check_memory(const struct lm_run_settings *settings, loam_error *error)
+int lm_run_settings_check_plan(const struct lm_run_settings *settings, loam_error *error)
 {
     if (settings->masters > 0 && settings->dtype == LM_F32)
         return lm_fail(error, LOAM_EUSAGE, "setting 'masters': fp32 weights are their own masters; leave it out, or use dtype bf16");

@@ -121,6 +121,11 @@ int lm_run_settings_write(const struct lm_run_settings *settings, struct lm_byte
 /* What only shows when all is set: no model, no data, no end (LOAM_EUSAGE). */
 int lm_run_settings_check(const struct lm_run_settings *settings, loam_error *error);
 
+/* The part of it that a plan needs: settings about memory that exclude each other (LOAM_EUSAGE). */
+int lm_run_settings_check_plan(const struct lm_run_settings *settings, loam_error *error);
+/* seq, where it is AUTO: the context in the model's config.json, at most 1024. */
+int lm_run_settings_settle_length(struct lm_run_settings *settings, loam_error *error);
+
 /* How `given` differs from the settings of a run that has begun, in words: `serious` gets what changes the result,
  * `harmless` what does not (both appended). In `given`, file names become as run.yaml has them, and what is AUTO there
  * becomes what the run has settled on. */
@@ -146,10 +151,38 @@ struct lm_run_plan {
     int64_t parameters;
     int32_t peak;                      /* lm_moment_text has its name */
     char peak_moment[64];
+    double seconds_per_step;           /* predicted from how long this machine takes for each operation; 0: not asked for */
+    double tokens_per_second;
 };
 /* The layout of a run without memory behind it; only config.json of settings->model is read. Settings must not hold
  * AUTO where it changes sizes (seq). */
 int lm_run_plan_make(const struct lm_run_settings *settings, struct lm_run_plan *plan, loam_error *error);
+
+/* The same with seconds and tokens a second: takes a second to find out. */
+int lm_run_plan_predict(const struct lm_run_settings *settings, struct lm_run_plan *plan, loam_error *error);
+
+/* --- What would fit --- */
+
+/* One way to keep things: what a search may choose. */
+struct lm_fit {
+    enum lm_recompute_kind recompute;
+    int64_t recompute_every, batch, accumulate, seq;
+    enum lm_dtype dtype;
+    enum lm_state_kind optimizer_state;
+    bool fused_step;
+    unsigned offload;
+    struct lm_run_plan plan;           /* with its prediction */
+    char changes[160];                 /* "recompute layer, optimizer-state 8bit": what differs from the settings it was asked for */
+    char cost[200];                    /* "31 % more time; 2.4 GiB to and from the disk a step" */
+};
+enum { LM_FITS = 5 };
+/* Searches what is not given in `settings` for runs of at most `bytes`: up to LM_FITS of them, the fastest first, then slower ones
+ * that take clearly less. None fits: count 0, and `list` has up to three ways to make it fit that change as little as they can,
+ * cheapest first (*changes of them): for those, what is given is changed too. */
+int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, struct lm_fit list[LM_FITS], size_t *count,
+               size_t *changes, loam_error *error);
+/* The settings become those of a fit; what was chosen counts as given. */
+void lm_fit_apply(const struct lm_fit *fit, struct lm_run_settings *settings);
 
 /* The picture of it: bytes of each part at each moment, and the places live at the peak, those of one name together. */
 enum lm_plan_part { LM_PLAN_WEIGHTS, LM_PLAN_GRADIENTS, LM_PLAN_OPTIMIZER, LM_PLAN_ACTIVATIONS, LM_PLAN_LOGITS, LM_PLAN_WORKSPACE,
