@@ -158,7 +158,7 @@ static int begin(struct sweep *sweep, loam_error *error)
 static int start_child(struct sweep *sweep, size_t index, const char *folder, const char *output, pid_t *child)
 {
     extern char **environ;
-    char *words[2 * OPTION_IDS + 4], names[OPTION_IDS][64], place[4096];
+    char *words[2 * OPTION_IDS + 6], names[OPTION_IDS][64], place[4096];
     size_t count = 0, variables = 0;
     words[count++] = "loam";
     words[count++] = "measure";
@@ -169,6 +169,10 @@ static int start_child(struct sweep *sweep, size_t index, const char *folder, co
         words[count++] = names[i];
         if (value)
             words[count++] = (char *)(uintptr_t)value;
+    }
+    if (sweep->arguments->values[OPT_RECIPE].given) {
+        words[count++] = "--recipe";
+        words[count++] = (char *)(uintptr_t)sweep->arguments->values[OPT_RECIPE].text;
     }
     words[count] = NULL;
     while (environ[variables])

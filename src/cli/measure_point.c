@@ -47,6 +47,32 @@ static int write_ids(const struct point *point, int64_t vocabulary, const char *
     return lm_file_commit(writer, error);
 }
 
+/* Of a recipe only what costs memory and time is wanted: random ids know no templates and no evaluation. */
+static int collect(struct point *point, const struct arguments *arguments, loam_error *error)
+{
+    static const char *const words[] = {"template", "sample_prompt", NULL};
+    struct lm_run_settings *settings = &point->settings;
+    const struct argument *recipe = &arguments->values[OPT_RECIPE];
+    int code = LOAM_OK;
+    if (recipe->given)
+        code = lm_run_settings_open(settings, recipe->text, error);
+    else
+        lm_run_settings_init(settings, LM_RUN_TRAIN);
+    if (code == LOAM_OK)
+        code = settings_collect(arguments, settings, error);
+    for (const char *const *word = words; code == LOAM_OK && *word; word++)
+        code = lm_run_settings_set(settings, *word, "", error);
+    settings->command = LM_RUN_TRAIN;
+    settings->faithful = settings->train_on_all = settings->add_tokens = false;
+    settings->patience = 0;
+    settings->epochs = LM_SETTING_AUTO;
+    lm_run_settings_clear(settings, "data");
+    lm_run_settings_clear(settings, "eval_data");
+    if (code == LOAM_OK && !arguments->values[OPT_STEPS].given)
+        code = lm_run_settings_set(settings, "steps", "5", error);
+    return code;
+}
+
 static int prepare(struct point *point, const char *model, loam_error *error)
 {
     struct lm_run_settings *settings = &point->settings;
@@ -164,10 +190,7 @@ int measure_one(const struct arguments *arguments, const char *folder)
     if (!point)
         return EXIT_FAILED;
     point->folder = folder;
-    lm_run_settings_init(&point->settings, LM_RUN_TRAIN);
-    int code = lm_run_settings_set(&point->settings, "steps", "5", &error);
-    if (code == LOAM_OK)
-        code = settings_collect(arguments, &point->settings, &error);
+    int code = collect(point, arguments, &error);
     if (code == LOAM_OK)
         code = prepare(point, arguments->operands[0], &error);
     char *run = lm_path_join(point->folder, "run", NULL);
