@@ -163,9 +163,9 @@ static pid_t start_child(const char *directory)
 
 /* One run, killed and resumed until it is done; gives the number of kills. Each life is a random part of a whole run's time, and of
  * at least a step's after the 20th, so that slow machines get on. */
-static int live_and_die(const char *peace, double whole_run, struct lm_random *random)
+static int live_and_die(const char *peace, const char *directory, double whole_run, struct lm_random *random)
 {
-    const char *directory = new_run();
+    assert_ok(lm_remove_tree(directory, &error), &error);
     int kills = 0;
     for (bool done = false; !done;) {
         const pid_t child = start_child(directory);
@@ -189,12 +189,12 @@ static void killed_at_random_moments(void **state)
     const char *longer = getenv("LOAM_LONG");
     const int wanted = longer && *longer ? 100 : 8;
     const double begin = lm_seconds();
-    const char *peace = whole("f32");
+    const char *peace = whole("f32"), *directory = new_run();
     const double whole_run = lm_seconds() - begin;
     struct lm_random random = lm_random_seed((uint64_t)getpid(), (uint64_t)(begin * 1e6));
     int kills = 0;
     for (int runs = 0; kills < wanted && runs < 1000; runs++)
-        kills += live_and_die(peace, whole_run, &random);
+        kills += live_and_die(peace, directory, whole_run, &random);
     print_message("killed %d times\n", kills);
     assert_true(kills >= wanted);
 }
