@@ -9,7 +9,7 @@ Every measurement is a process of its own on the same random ids: a full AdamW s
 same shape, batch and element type, with as many threads as there are processors. Speed is the middle one of those steps that
 count; memory the most that was resident (VmHWM). The peers run as their users run them: transformers' model with its scaled-dot-product
 attention, torch's fused AdamW; eager, and compiled by torch.compile. f32: everything in fp32. bf16: the peer's weights, gradients and
-optimizer state are bf16 (model.to(torch.bfloat16)), loam's weights are bf16 with the settings given by --loam-bf16.
+optimizer state are bf16 (model.to(torch.bfloat16)), loam's weights are bf16 with fp32 masters, or what --loam-bf16 says.
 
 A shared machine may give twice as much in one second as in the next, so that its limit of fp32 multiply-adds (loam bench --limits) is
 measured before and after every step of a peer and every run of loam; where the two differ by more than a tenth, the measurement between
@@ -78,8 +78,7 @@ def run_loam(arguments, piece):
              "--steps", "3", "--dtype", piece.split("-")[1]]
     if arguments.checkpointing:
         words += ["--recompute", "layer"]
-    if piece.endswith("bf16"):
-        words += arguments.loam_bf16.split()
+    words += (arguments.loam_bf16 if piece.endswith("bf16") else arguments.loam_f32).split()
     seconds = []
     for _ in range(arguments.rounds):
         before = limit(arguments)
@@ -143,6 +142,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="runs of loam, of three steps each")
     parser.add_argument("--checkpointing", action="store_true", help="recompute every layer, on both sides")
     parser.add_argument("--loam-bf16", default="", help="further settings for loam-bf16, e.g. '--optimizer-state bf16'")
+    parser.add_argument("--loam-f32", default="", help="further settings for loam-f32, e.g. '--fused-step'")
     parser.add_argument("--only", help="one of " + ", ".join(PIECES))
     parser.add_argument("--results", default="train_peers.json")
     parser.add_argument("--report", action="store_true")
