@@ -12,7 +12,7 @@ struct bench {
     struct lm_device *device;
     const struct lm_ops *ops;
     const struct lm_config *config;
-    bool bf16;
+    bool bf16, gradients_bf16;
     float *x, *y, *z;     /* WIDE·WIDE floats each */
     int32_t *ids;         /* ROWS */
 };
@@ -60,7 +60,7 @@ static double time_linear(const struct bench *b, int linear, int which, int64_t 
                                   .c = {b->z, LM_F32, in}};
     if (which == WEIGHT)
         work = (struct lm_matmul){.m = out, .n = in, .k = rows, .a = {b->x, LM_F32, out}, .b = {b->y, LM_F32, in},
-                                  .transpose_a = true, .c = {b->z, LM_F32, in}, .add = true};
+                                  .transpose_a = true, .c = {b->z, b->gradients_bf16 ? LM_BF16 : LM_F32, in}, .add = true};
     double seconds;
     TIMED(seconds, b->ops->matmul(b->device, &work));
     return seconds / (2.0 * (double)rows * (double)in * (double)out);
@@ -160,6 +160,7 @@ int lm_speed_measure(const struct lm_config *config, const struct lm_run_setting
     if (!block)
         return LOAM_ENOMEM;
     struct bench b = {.device = device, .ops = lm_device_ops(device), .config = config, .bf16 = settings->dtype == LM_BF16,
+                      .gradients_bf16 = lm_run_form_of(settings).gradients_bf16,
                       .x = (float *)block, .y = (float *)(block + room), .z = (float *)(block + 2 * room),
                       .ids = (int32_t *)(block + 3 * room)};
     for (size_t i = 0; i < (size_t)WIDE * WIDE; i++)
