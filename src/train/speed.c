@@ -12,7 +12,7 @@ struct bench {
     struct lm_device *device;
     const struct lm_ops *ops;
     const struct lm_config *config;
-    bool bf16;
+    bool bf16, gradients_bf16;
     float *x, *y, *z;     /* WIDE·WIDE floats each */
     int32_t *ids;         /* ROWS */
 };
@@ -60,7 +60,7 @@ static double time_linear(const struct bench *b, int linear, int which, int64_t 
                                   .c = {b->z, LM_F32, in}};
     if (which == WEIGHT)
         work = (struct lm_matmul){.m = out, .n = in, .k = rows, .a = {b->x, LM_F32, out}, .b = {b->y, LM_F32, in},
-                                  .transpose_a = true, .c = {b->z, LM_F32, in}, .add = true};
+                                  .transpose_a = true, .c = {b->z, b->gradients_bf16 ? LM_BF16 : LM_F32, in}, .add = true};
     double seconds;
     TIMED(seconds, b->ops->matmul(b->device, &work));
     return seconds / (2.0 * (double)rows * (double)in * (double)out);
@@ -153,19 +153,20 @@ static void time_optimizer(const struct bench *b, const struct lm_run_settings *
 }
 
 int lm_speed_measure(const struct lm_config *config, const struct lm_run_settings *settings, struct lm_device *device,
-                     struct lm_speed *speed, loam_error *error)
+                     const char *folder, struct lm_speed *speed, loam_error *error)
 {
     const size_t room = (size_t)WIDE * WIDE * sizeof(float);
     char *block = lm_block_map(3 * room + ROWS * sizeof(int32_t), error);
     if (!block)
         return LOAM_ENOMEM;
     struct bench b = {.device = device, .ops = lm_device_ops(device), .config = config, .bf16 = settings->dtype == LM_BF16,
+                      .gradients_bf16 = lm_run_form_of(settings).gradients_bf16,
                       .x = (float *)block, .y = (float *)(block + room), .z = (float *)(block + 2 * room),
                       .ids = (int32_t *)(block + 3 * room)};
     for (size_t i = 0; i < (size_t)WIDE * WIDE; i++)
         b.x[i] = b.y[i] = (float)((double)(i % 251) / 251 - 0.5);
     const int64_t rows = settings->batch * settings->seq;
-    *speed = (struct lm_speed){.disk = 1e-9};    /* 1 GB/s: what a solid-state disk gives */
+    *speed = (struct lm_speed){0};
     for (int linear = 0; linear < LM_SPEED_LINEARS; linear++)
         for (int which = 0; which < 3; which++)
             speed->linear[linear][which] = time_linear(&b, linear, which, rows);
@@ -174,7 +175,8 @@ int lm_speed_measure(const struct lm_config *config, const struct lm_run_setting
     time_rows(&b, speed);
     time_optimizer(&b, settings, speed);
     lm_block_unmap(block, 3 * room + ROWS * sizeof(int32_t));
-    return lm_device_check(device, error);
+    int code = lm_device_check(device, error);
+    return code == LOAM_OK && folder ? lm_scratch_speed(folder, &speed->disk, error) : code;
 }
 
 /* --- A step --- */
