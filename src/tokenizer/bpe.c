@@ -222,7 +222,7 @@ static int put_symbols(struct lm_encoding *encoding, const struct lm_span *piece
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < count; i++) {
         if (symbols[i].id >= 0)
-            code = lm_encoding_push(encoding, symbols[i].id, piece, at);
+            code = lm_encoding_push(encoding, symbols[i].id, piece, at, at + symbols[i].bytes);
         at += symbols[i].bytes;
     }
     return code;
@@ -374,8 +374,9 @@ static int put_line(struct lm_encoding *encoding, const struct lm_span *piece, c
     size_t at = 0;
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < line->count; i++) {
-        code = lm_encoding_push(encoding, line->ids[i], piece, at);
-        at += vocabulary->tokens[line->ids[i]].length;
+        size_t end = at + vocabulary->tokens[line->ids[i]].length;
+        code = lm_encoding_push(encoding, line->ids[i], piece, at, end);
+        at = end;
     }
     return code;
 }

@@ -50,9 +50,16 @@ enum lm_encode_flags {
     LM_ENCODE_ADD_SPECIAL = 2, /* put in front and behind what the tokenizer's post-processor says (bos, …) */
 };
 /* Appends to `ids`; `starts`, where not NULL, gets each token's byte offset in the text (as int32 while a text is under
- * 2 GiB). Invalid UTF-8 is encoded byte for byte. */
+ * 2 GiB). Invalid UTF-8 is encoded byte for byte by byte-level tokenizers; others see U+FFFD in its place. */
 int lm_tokenizer_encode(const struct lm_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
                         struct lm_ids *ids, struct lm_ids *starts, loam_error *error);
+/* The same; `ends` gets the offset behind each token's part of the text. Parts may leave gaps where a tokenizer drops
+ * text (white space between words), and are empty for tokens that stand for nothing in it (bos, …). */
+int lm_tokenizer_encode_places(const struct lm_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
+                               struct lm_ids *ids, struct lm_ids *starts, struct lm_ids *ends, loam_error *error);
+/* How many stretches of the text are not UTF-8 and become U+FFFD when it is encoded: always 0 for byte-level
+ * tokenizers, which encode any bytes as they are. */
+size_t lm_tokenizer_count_broken(const struct lm_tokenizer *tokenizer, const char *text, size_t length);
 /* Appends the bytes. An id without a token is LOAM_EUSAGE and names it. */
 int lm_tokenizer_decode(const struct lm_tokenizer *tokenizer, const int32_t *ids, size_t count, bool skip_special,
                         struct lm_bytes *text, loam_error *error);
@@ -62,6 +69,12 @@ int lm_tokenizer_decode(const struct lm_tokenizer *tokenizer, const int32_t *ids
 struct lm_stream {
     struct lm_bytes held;
     size_t emitted; /* tokens so far */
+    /* The rest is the decoder's business. */
+    int64_t stripped;
+    bool begun;
+    struct lm_ids ids;
+    struct lm_bytes together;
+    size_t given;
 };
 int lm_stream_push(const struct lm_tokenizer *tokenizer, struct lm_stream *stream, int32_t id, bool skip_special,
                    struct lm_bytes *out, loam_error *error);
