@@ -262,6 +262,7 @@ static int character_symbols(struct lm_encoding *encoding, const struct lm_span 
     struct lm_symbol *symbols = encoding->workspace->symbols;
     const unsigned char *text = (const unsigned char *)piece->text, *end = text + piece->length;
     size_t prefix = strlen(model->prefix), suffix = strlen(model->suffix), n = 0;
+    uint32_t unknown = 0; /* bytes of an unknown token that waits: it comes behind bytes that follow it */
     char key[256];
     for (const unsigned char *at = text; at < end;) {
         uint32_t code_point;
@@ -279,15 +280,24 @@ static int character_symbols(struct lm_encoding *encoding, const struct lm_span 
         if (bytes) {
             for (size_t i = 0; i < length; i++)
                 symbols[n++] = (struct lm_symbol){model->bytes[at[i]], 1};
-        } else if (id < 0 && model->unknown >= 0 && model->fuse_unknown && n && symbols[n - 1].id == model->unknown) {
-            symbols[n - 1].bytes += (uint32_t)length;
-        } else if (id >= 0 || model->unknown >= 0) {
-            symbols[n++] = (struct lm_symbol){id >= 0 ? id : model->unknown, (uint32_t)length};
+        } else if (id < 0 && model->unknown >= 0) {
+            if (unknown && !model->fuse_unknown) {
+                symbols[n++] = (struct lm_symbol){model->unknown, unknown};
+                unknown = 0;
+            }
+            unknown += (uint32_t)length;
+        } else if (id >= 0) {
+            if (unknown)
+                symbols[n++] = (struct lm_symbol){model->unknown, unknown};
+            unknown = 0;
+            symbols[n++] = (struct lm_symbol){id, (uint32_t)length};
         } else if (n) {
             symbols[n - 1].bytes += (uint32_t)length;
         }
         at += length;
     }
+    if (unknown)
+        symbols[n++] = (struct lm_symbol){model->unknown, unknown};
     *count = n;
     return LOAM_OK;
 }

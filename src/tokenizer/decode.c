@@ -104,7 +104,8 @@ int lm_stream_push(const struct lm_tokenizer *tokenizer, struct lm_stream *strea
         stream->begun = decoding.begun;
     } else {
         code = lm_ids_push(&stream->ids, id, error);
-        if (code == LOAM_OK)
+        /* A run of bytes may still become another text. */
+        if (code == LOAM_OK && !lm_decoder_waits(tokenizer, id))
             code = push_together(tokenizer, stream, error);
     }
     if (code == LOAM_OK)
@@ -112,9 +113,14 @@ int lm_stream_push(const struct lm_tokenizer *tokenizer, struct lm_stream *strea
     return code == LOAM_OK && stream->held.length ? give_out(&stream->held, false, out, error) : code;
 }
 
-int lm_stream_finish(struct lm_stream *stream, struct lm_bytes *out, loam_error *error)
+int lm_stream_finish(const struct lm_tokenizer *tokenizer, struct lm_stream *stream, struct lm_bytes *out,
+                     loam_error *error)
 {
     int code = LOAM_OK;
+    if (stream->ids.length)
+        code = push_together(tokenizer, stream, error);
+    if (code != LOAM_OK)
+        return code;
     if (stream->together.length > stream->given)
         code = lm_bytes_append(&stream->held, stream->together.data + stream->given,
                                stream->together.length - stream->given, error);

@@ -342,6 +342,13 @@ int lm_decode_list(const struct lm_tokenizer *tokenizer, const int32_t *ids, siz
     return code;
 }
 
+bool lm_decoder_waits(const struct lm_tokenizer *tokenizer, int32_t id)
+{
+    size_t length;
+    const char *text = lm_vocabulary_text(&tokenizer->vocabulary, id, &length);
+    return byte_of(text, length) >= 0 && has(&tokenizer->decoder, BYTE_FALLBACK);
+}
+
 bool lm_decoder_is_byte_level(const struct lm_stages *stages)
 {
     for (size_t i = 0; i < stages->count; i++)

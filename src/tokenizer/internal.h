@@ -279,6 +279,8 @@ int lm_decode_end(struct lm_decoding *decoding, struct lm_bytes *out, loam_error
 /* Any decoder: appends what the tokens give together. */
 int lm_decode_list(const struct lm_tokenizer *tokenizer, const int32_t *ids, size_t count, struct lm_bytes *out,
                    loam_error *error);
+/* Whether what comes behind the token may change its own text: a byte of a run. */
+bool lm_decoder_waits(const struct lm_tokenizer *tokenizer, int32_t id);
 /* Whether every token decodes alone. */
 bool lm_decoder_alone(const struct lm_stages *stages);
 size_t lm_broken_length(const char *text, size_t length);

@@ -236,6 +236,20 @@ static int run_strip(struct work *work, const struct lm_stage *stage)
     return keep(work, start, !stage->options[RIGHT] ? work->in->length : end > start ? end : start);
 }
 
+/* The last character of what is put in stands for the last one taken out, the others for the first. */
+static int put_replacement(struct work *work, const struct lm_stage *stage, size_t start, size_t end)
+{
+    size_t last = end - 1, tail = stage->content_length;
+    while (last > start && ((unsigned char)work->in->text[last] & 0xC0) == 0x80)
+        last--;
+    while (tail > 1 && ((unsigned char)stage->content[tail - 1] & 0xC0) == 0x80)
+        tail--;
+    if (!work->origins || tail < 2)
+        return put(work, start, stage->content, stage->content_length);
+    int code = put(work, start, stage->content, tail - 1);
+    return code == LOAM_OK ? put(work, last, stage->content + tail - 1, stage->content_length - tail + 1) : code;
+}
+
 static int run_replace(struct work *work, const struct lm_stage *stage)
 {
     struct lm_workspace *w = work->workspace;
@@ -255,7 +269,7 @@ static int run_replace(struct work *work, const struct lm_stage *stage)
             break;
         code = keep(work, at, found ? start : work->in->length);
         if (code == LOAM_OK && found)
-            code = put(work, start, stage->content, stage->content_length);
+            code = put_replacement(work, stage, start, end);
         at = found ? end : work->in->length;
     }
     return code;

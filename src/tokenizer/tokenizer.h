@@ -78,7 +78,8 @@ struct lm_stream {
 };
 int lm_stream_push(const struct lm_tokenizer *tokenizer, struct lm_stream *stream, int32_t id, bool skip_special,
                    struct lm_bytes *out, loam_error *error);
-int lm_stream_finish(struct lm_stream *stream, struct lm_bytes *out, loam_error *error);
+int lm_stream_finish(const struct lm_tokenizer *tokenizer, struct lm_stream *stream, struct lm_bytes *out,
+                     loam_error *error);
 void lm_stream_free(struct lm_stream *stream);
 
 /* Training byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Ids: the specials in their order, the 256 bytes in

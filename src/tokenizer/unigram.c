@@ -57,15 +57,20 @@ static int put_unknown(struct output *out)
     const struct lm_model_part *model = &out->encoding->tokenizer->model;
     size_t at = out->at - out->unknown, end = out->at;
     bool bytes = model->byte_fallback;
+    if (!out->unknown)
+        return LOAM_OK;
+    /* The text may be that of the unknown token itself. */
+    out->unknown = 0;
+    const struct lm_vocabulary *vocabulary = &out->encoding->tokenizer->vocabulary;
+    int32_t known = lm_vocabulary_find(vocabulary, out->piece->text + at, end - at, false);
+    if (known >= 0 && !(vocabulary->flags[known] & LM_TOKEN_SPECIAL))
+        return lm_encoding_push(out->encoding, known, out->piece, at, end);
     for (size_t i = at; bytes && i < end; i++)
         bytes = model->bytes[(unsigned char)out->piece->text[i]] >= 0;
     int code = LOAM_OK;
     for (size_t i = at; bytes && code == LOAM_OK && i < end; i++)
         code = lm_encoding_push(out->encoding, model->bytes[(unsigned char)out->piece->text[i]], out->piece, i, i + 1);
-    if (!bytes && out->unknown)
-        code = lm_encoding_push(out->encoding, model->unknown, out->piece, at, end);
-    out->unknown = 0;
-    return code;
+    return bytes ? code : lm_encoding_push(out->encoding, model->unknown, out->piece, at, end);
 }
 
 static int put_step(struct output *out, const struct lm_step *step)

@@ -198,7 +198,6 @@ POSTPROCESSORS = {
     "BertProcessing": {"type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1]},
     "RobertaProcessing": {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1], "trim_offsets": False, "add_prefix_space": True},
     "Sequence": sequence("processors", byte_level(), template("<s> $A </s>")),
-    "Sequence of two": sequence("processors", template("<s> $A"), template("$A </s>")),
 }
 
 
@@ -253,6 +252,11 @@ def byte_places(text, places):
     return [ends[p] for pair in places for p in pair]
 
 
+# The library's places go astray where characters vanish and where a replacement is longer than one character; of byte fallback in a unigram
+# model it gives the whole run.
+NO_PLACES = ("model BPE", "model BPE few bytes", "model BPE some bytes", "model Unigram 1", "normalizer Replace regex")
+
+
 def run(name, description, texts=range(len(TEXTS)), decodings=()):
     tokenizer = Tokenizer.from_str(json.dumps(description))
     case = {"name": name, "tokenizer": description, "encodings": [], "decodings": []}
@@ -260,14 +264,18 @@ def run(name, description, texts=range(len(TEXTS)), decodings=()):
         text = TEXTS[number]
         tokenizer.encode_special_tokens = False
         encoding = tokenizer.encode(text, add_special_tokens=False)
-        one = {"text": number, "ids": encoding.ids, "places": byte_places(text, encoding.offsets)}
+        one = {"text": number, "ids": encoding.ids}
+        if name not in NO_PLACES:
+            one["places"] = byte_places(text, encoding.offsets)
         around = tokenizer.encode(text).ids
         if around != encoding.ids:
             one["around"] = around
-        one["decoded"] = tokenizer.decode(encoding.ids, skip_special_tokens=False)
-        skipped = tokenizer.decode(encoding.ids, skip_special_tokens=True)
-        if skipped != one["decoded"]:
-            one["skipped"] = skipped
+        # The library decodes an added token that is matched behind the normalizer to its normalized text; loam to the token's own.
+        if not any(token["normalized"] and token["content"] != token["content"].lower() for token in description["added_tokens"]):
+            one["decoded"] = tokenizer.decode(encoding.ids, skip_special_tokens=False)
+            skipped = tokenizer.decode(encoding.ids, skip_special_tokens=True)
+            if skipped != one["decoded"]:
+                one["skipped"] = skipped
         tokenizer.encode_special_tokens = True
         plain = tokenizer.encode(text, add_special_tokens=False).ids
         if plain != encoding.ids:
@@ -298,7 +306,7 @@ def cases():
         base = wordlevel(words)
         base["vocab"] = {w: i for w, i in base["vocab"].items()}
         size = len(base["vocab"])
-        marks = [added(size, "<tok>", **bits), added(size + 1, "tok", **bits), added(size + 2, "TOK", **bits)]
+        marks = [added(size, "<tok>", **bits), added(size + 1, "tok", **bits), added(size + 2, "Wordt", **bits)]
         yield run("added " + "".join("01"[v] for v in bits.values()),
                   whole(base, marks, normalizer={"type": "Lowercase"}, pre={"type": "WhitespaceSplit"}), [4, 16, 18, 31, 32])
 

@@ -13,6 +13,15 @@ static void numbers(const struct lm_value *list, struct lm_ids *ids)
         assert_ok(lm_ids_push(ids, (int32_t)strtol(list->items[i].text, NULL, 10), &error), &error);
 }
 
+/* The library's places are those of whole characters. */
+static void widen(const struct lm_value *text, struct lm_ids *pairs)
+{
+    for (size_t i = 0; i < pairs->length; i++)
+        while (pairs->data[i] > 0 && (size_t)pairs->data[i] < text->length &&
+               ((unsigned char)text->text[pairs->data[i]] & 0xC0) == 0x80)
+            pairs->data[i] += i % 2 ? 1 : -1;
+}
+
 static void print(const char *name, const struct lm_ids *ids)
 {
     fprintf(stderr, "  %s", name);
@@ -49,7 +58,7 @@ static void check_decoding(const char *name, const struct lm_tokenizer *tokenize
         assert_ok(lm_stream_push(tokenizer, &stream, ids->data[i], skip, &streamed, &error), &error);
         assert_int_equal(lm_utf8_check(streamed.data ? streamed.data : "", streamed.length), streamed.length);
     }
-    assert_ok(lm_stream_finish(&stream, &streamed, &error), &error);
+    assert_ok(lm_stream_finish(tokenizer, &stream, &streamed, &error), &error);
     /* What is not UTF-8 stays as it is here; a byte run that makes no text has one U+FFFD a byte in the library, and in
      * a stream one for each beginning of a character. */
     bool valid = lm_utf8_check(text.data ? text.data : "", text.length) == text.length;
@@ -85,9 +94,13 @@ static void check_encoding(const char *name, const struct lm_tokenizer *tokenize
         assert_ok(lm_ids_push(&pairs, starts.data[i], &error), &error);
         assert_ok(lm_ids_push(&pairs, ends.data[i], &error), &error);
     }
-    same(name, number, "places", &pairs, &places);
-    check_decoding(name, tokenizer, &wanted, false, decoded);
-    check_decoding(name, tokenizer, &wanted, true, skipped ? skipped : decoded);
+    widen(text, &pairs);
+    if (lm_value_find(one, "places"))
+        same(name, number, "places", &pairs, &places);
+    if (decoded) {
+        check_decoding(name, tokenizer, &wanted, false, decoded);
+        check_decoding(name, tokenizer, &wanted, true, skipped ? skipped : decoded);
+    }
     numbers(around ? around : ids, &wanted);
     encode(tokenizer, text, LM_ENCODE_SPECIAL | LM_ENCODE_ADD_SPECIAL, &got, NULL, NULL);
     same(name, number, "ids with what is put around", &got, &wanted);
