@@ -58,9 +58,15 @@ struct lm_pair {
 struct lm_pairs {
     struct lm_pair *slots;
     size_t slot_count, used;
+    uint64_t *filter;   /* NULL, or a bit for each pair: most pairs that do not merge are told by it, near the processor */
+    size_t filter_mask; /* bits - 1 */
+    uint64_t *of_bytes; /* [256 * 256]: what lm_pairs_get gives for the tokens of two bytes; NULL: not byte level, or a
+                           byte has no token */
 };
 int lm_pairs_reserve(struct lm_pairs *pairs, size_t count, loam_error *error);
 int lm_pairs_set(struct lm_pairs *pairs, int32_t left, int32_t right, uint32_t rank, int32_t merged, loam_error *error);
+/* Makes what only speeds lm_pairs_get up; the next lm_pairs_set drops it again. `bytes`: ids of the 256 bytes, or NULL. */
+int lm_pairs_seal(struct lm_pairs *pairs, const int32_t *bytes, loam_error *error);
 void lm_pairs_free(struct lm_pairs *pairs);
 
 static inline size_t lm_pairs_slot(const struct lm_pairs *pairs, uint64_t key)
@@ -69,10 +75,20 @@ static inline size_t lm_pairs_slot(const struct lm_pairs *pairs, uint64_t key)
     return (size_t)((mixed ^ mixed >> 32) & (pairs->slot_count - 1));
 }
 
+static inline size_t lm_pairs_bit(const struct lm_pairs *pairs, uint64_t key)
+{
+    return (size_t)(key * UINT64_C(0xBF58476D1CE4E5B9) >> 34) & pairs->filter_mask;
+}
+
 /* UINT64_MAX where the two do not merge. */
 static inline uint64_t lm_pairs_get(const struct lm_pairs *pairs, int32_t left, int32_t right)
 {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    if (pairs->filter) {
+        size_t bit = lm_pairs_bit(pairs, key);
+        if (!(pairs->filter[bit / 64] >> bit % 64 & 1))
+            return UINT64_MAX;
+    }
     for (size_t slot = lm_pairs_slot(pairs, key);; slot = (slot + 1) & (pairs->slot_count - 1)) {
         const struct lm_pair *pair = &pairs->slots[slot];
         if (pair->key == key)
@@ -166,18 +182,14 @@ struct lm_symbol {
     uint32_t bytes; /* of the text */
 };
 
-struct lm_cached {   /* one line of the cache: a piece and its ids */
-    uint64_t key[4]; /* the piece's bytes, zeros behind them */
-    uint16_t length, count;
-    int32_t ids[7];
-};
-enum { LM_CACHE_LINES = 1 << 16, LM_CACHE_BYTES = 32, LM_CACHE_IDS = 7 };
+struct lm_piece_cache; /* piece_cache.c */
+enum { LM_CACHE_IDS = 8 }; /* ids that a cached piece may write behind the list's length */
 enum { LM_STAGES_MOST = 64 };
 
 /* What one thread needs while it encodes; kept for the next. */
 struct lm_workspace {
     struct lm_workspace *next;
-    struct lm_cached *cache;
+    struct lm_piece_cache *cache; /* pieces met before and their ids */
     struct lm_symbol *symbols;
     uint64_t *best, *heap;
     int32_t *links; /* [2 * capacity]: before, behind */
@@ -251,9 +263,14 @@ int lm_wordpiece_finish(struct lm_tokenizer *tokenizer, loam_error *error);
 int lm_wordpiece_encode(struct lm_encoding *encoding, const struct lm_span *piece);
 int lm_wordlevel_encode(struct lm_encoding *encoding, const struct lm_span *piece);
 int lm_bpe_encode(struct lm_encoding *encoding, const struct lm_span *piece);
-/* A piece cut by a scanner out of a text for a byte-level model: the fast way. `room`: bytes that may be read from its
- * start. */
+/* The piece's symbols into the workspace. */
+int lm_bpe_symbols(struct lm_encoding *encoding, const struct lm_span *piece, size_t *count);
+int lm_bpe_put_symbols(struct lm_encoding *encoding, const struct lm_span *piece, size_t count);
+/* A piece of a byte-level model, through the cache. `room`: bytes that may be read from its start. */
 int lm_bpe_encode_piece(struct lm_encoding *encoding, const struct lm_span *piece, size_t room);
+/* All of a text that one scanner cuts into pieces, none left over: the fast way. */
+int lm_bpe_encode_scanned(struct lm_encoding *encoding, lm_scan scan, const struct lm_span *span);
+void lm_piece_cache_free(struct lm_piece_cache *cache);
 int lm_model_write(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, loam_error *error);
 void lm_model_free(struct lm_model_part *model);
 

@@ -249,28 +249,6 @@ static int run(struct lm_encoding *encoding, size_t number, const struct lm_span
     }
 }
 
-/* One scanner that covers all of the text, straight into the byte-level model. */
-static int scan_all(struct lm_encoding *encoding, lm_scan scan, const struct lm_span *span)
-{
-    const struct lm_unicode *unicode = encoding->tokenizer->unicode;
-    int code = LOAM_OK;
-    for (size_t at = 0; code == LOAM_OK && at < span->length;) {
-        size_t end = scan(unicode, span->text, span->length, at);
-        if (encoding->ids->capacity - encoding->ids->length < LM_CACHE_IDS) {
-            size_t length = encoding->ids->length;
-            static const int32_t none[LM_CACHE_IDS];
-            code = lm_ids_append(encoding->ids, none, LM_CACHE_IDS, encoding->error);
-            encoding->ids->length = length;
-            if (code != LOAM_OK)
-                break;
-        }
-        struct lm_span piece = lm_span_part(span, at, end);
-        code = lm_bpe_encode_piece(encoding, &piece, span->length - at);
-        at = end;
-    }
-    return code;
-}
-
 int lm_pretokenize(struct lm_encoding *encoding, const struct lm_span *span)
 {
     const struct lm_tokenizer *tokenizer = encoding->tokenizer;
@@ -283,7 +261,7 @@ int lm_pretokenize(struct lm_encoding *encoding, const struct lm_span *span)
         plain = only->options[INVERT] ? only->behaviour == LM_REMOVED : only->behaviour == LM_ISOLATED;
     else if (plain)
         plain = !only->options[PREFIX_SPACE];
-    return plain ? scan_all(encoding, only->pattern->scan, span) : run(encoding, 0, span);
+    return plain ? lm_bpe_encode_scanned(encoding, only->pattern->scan, span) : run(encoding, 0, span);
 }
 
 static int read_behaviour(const struct lm_document *document, const struct lm_value *object, struct lm_stage *stage,

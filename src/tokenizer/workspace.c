@@ -21,7 +21,7 @@ int lm_pool_create(struct lm_pool **pool, loam_error *error)
 
 static void workspace_free(struct lm_workspace *w)
 {
-    lm_free(w->cache);
+    lm_piece_cache_free(w->cache);
     lm_free(w->symbols);
     lm_free(w->best);
     lm_free(w->heap);
