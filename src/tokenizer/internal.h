@@ -336,6 +336,9 @@ int lm_tokenizer_to_json(const struct lm_tokenizer *tokenizer, struct lm_bytes *
 int lm_settings_read(struct lm_tokenizer *tokenizer, const char *directory, loam_error *error);
 int lm_settings_write(const struct lm_tokenizer *tokenizer, const char *directory, loam_error *error);
 
+/* Any vocabulary that is one file, by its content. */
+int lm_tokenizer_from_bytes(const char *data, size_t size, const char *name, const char *family,
+                            struct lm_tokenizer **tokenizer, loam_error *error);
 /* gguf.c: a tokenizer out of a GGUF file in memory. */
 int lm_tokenizer_from_gguf(const char *data, size_t size, const char *name, struct lm_tokenizer **tokenizer, loam_error *error);
 

@@ -17,8 +17,16 @@
 
 struct lm_tokenizer;
 
-/* PATH: a model directory, or a tokenizer file. Files that break their format: file and place. */
+/* PATH: a model directory, or a vocabulary file: tokenizer.json, a tiktoken rank file (Llama 3's tokenizer.model,
+ * qwen.tiktoken), a SentencePiece model, vocab.json or encoder.json beside merges.txt or vocab.bpe (either of the two),
+ * GGUF, llama2.c's tokenizer.bin. What it is tells its content. Files that break their format: file and place.
+ * In a directory tokenizer.json goes first, and tokenizer_config.json and special_tokens_map.json decide what begins, ends
+ * and pads texts. */
 int lm_tokenizer_load(const char *path, struct lm_tokenizer **tokenizer, loam_error *error);
+/* Rank files and pairs of vocab.json and merges.txt do not say how texts are split and which tokens are special; their
+ * family does, which is known by the ranks, or is `family`: "llama3", "qwen", "qwen2", "qwen2.5", "gpt2", "cl100k", "o200k"
+ * (NULL: by the ranks). Neither: LOAM_EUNSUPPORTED. */
+int lm_tokenizer_load_as(const char *path, const char *family, struct lm_tokenizer **tokenizer, loam_error *error);
 /* Writes tokenizer.json and tokenizer_config.json into an existing directory; keys of a tokenizer_config.json that is
  * there and that loam does not own (chat_template, …) are kept. */
 int lm_tokenizer_save(const struct lm_tokenizer *tokenizer, const char *directory, loam_error *error);
