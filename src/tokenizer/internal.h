@@ -78,6 +78,13 @@ static inline size_t lm_pairs_bit(const struct lm_pairs *pairs, uint64_t key)
     return (size_t)(key * UINT64_C(0xBF58476D1CE4E5B9) >> 34) & pairs->filter_mask;
 }
 
+/* The pair will be asked for or set soon. */
+static inline void lm_pairs_expect(const struct lm_pairs *pairs, int32_t left, int32_t right)
+{
+    if (pairs->slot_count)
+        __builtin_prefetch(&pairs->slots[lm_pairs_slot(pairs, (uint64_t)(uint32_t)left << 32 | (uint32_t)right)], 1);
+}
+
 /* UINT64_MAX where the two do not merge. */
 static inline uint64_t lm_pairs_get(const struct lm_pairs *pairs, int32_t left, int32_t right)
 {
