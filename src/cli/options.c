@@ -41,7 +41,7 @@ const struct option option_table[OPTION_IDS] = {
                         .commands = ON(TOKENIZER_TRAIN), .help = "tokens in all: bytes, merges and special tokens"},
     [OPT_PATTERN] = {"pattern", 0, KIND_TEXT, .placeholder = "NAME|REGEX", .standard = "gpt2",
                      .commands = ON(TOKENIZER_TRAIN),
-                     .help = "how text is cut into words first: gpt2, llama3, or a regular expression"},
+                     .help = "how text is cut into words first: gpt2, llama3, qwen2, gpt4o, deepseek, or a regular expression"},
     [OPT_SPECIAL_TOKEN] = {"special", 0, KIND_LIST, .placeholder = "TOKEN", .commands = ON(TOKENIZER_TRAIN),
                            .help = "a special token, e.g. '<|endoftext|>'; may be given again"},
     [OPT_TIES] = {"ties", 0, KIND_CHOICE, .placeholder = "RULE", .standard = "ids", .choices = "ids|bytes",

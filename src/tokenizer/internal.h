@@ -40,6 +40,7 @@ struct lm_stages {
     size_t count;
 };
 struct lm_stage *lm_stages_push(struct lm_stages *stages, loam_error *error);
+void lm_stages_clear(struct lm_stages *stages); /* frees what the stages hold, not the list */
 void lm_stages_free(struct lm_stages *stages);
 /* The complaint about an object whose 'type' is none of the known. */
 int lm_type_fail(const struct lm_document *document, const struct lm_value *object, const char *known,
@@ -288,6 +289,8 @@ int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_docume
 
 /* The JSON of a byte-level pipeline that splits by the regular expression. */
 int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *error);
+/* The same of a known pattern. */
+int lm_describe_pattern(const struct lm_pattern *pattern, struct lm_bytes *out, loam_error *error);
 
 /* Readers of the formats. `name` is what messages call the input. */
 int lm_tokenizer_from_json(const char *text, size_t length, const char *name, struct lm_tokenizer **tokenizer,
