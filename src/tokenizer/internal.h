@@ -31,6 +31,7 @@ struct lm_stage {
     char *content; /* what is put in its place */
     size_t content_length;
     struct lm_charsmap *charsmap;     /* Precompiled */
+    struct lm_literals *literals;     /* instead of regex */
     struct lm_regex *regex;           /* instead of text */
     const struct lm_pattern *pattern; /* instead of regex */
     enum lm_behaviour behaviour;
@@ -42,6 +43,7 @@ struct lm_stages {
     size_t count;
 };
 struct lm_stage *lm_stages_push(struct lm_stages *stages, loam_error *error);
+void lm_stages_clear(struct lm_stages *stages); /* frees what the stages hold, not the list */
 void lm_stages_free(struct lm_stages *stages);
 /* The complaint about an object whose 'type' is none of the known. */
 int lm_type_fail(const struct lm_document *document, const struct lm_value *object, const char *known,
@@ -49,6 +51,14 @@ int lm_type_fail(const struct lm_document *document, const struct lm_value *obje
 /* Compiles the string `value`. */
 int lm_regex_of(const struct lm_document *document, const struct lm_value *value, struct lm_regex **regex,
                 loam_error *error);
+
+/* literals.c: a regular expression that is nothing but texts with | between them, as a set. *literals stays NULL for any
+ * other. Vocabularies with thousands of user-defined pieces are split by such. */
+int lm_literals_of(const char *regex, size_t length, struct lm_literals **literals, loam_error *error);
+/* The first match at or behind `at`: of the texts that begin at one place the one that stands first. */
+bool lm_literals_find(const struct lm_literals *literals, const char *text, size_t length, size_t at, size_t *start,
+                      size_t *end);
+void lm_literals_free(struct lm_literals *literals);
 
 /* (left id, right id) → rank and merged id; open addressing. */
 struct lm_pair {
@@ -78,6 +88,13 @@ static inline size_t lm_pairs_slot(const struct lm_pairs *pairs, uint64_t key)
 static inline size_t lm_pairs_bit(const struct lm_pairs *pairs, uint64_t key)
 {
     return (size_t)(key * UINT64_C(0xBF58476D1CE4E5B9) >> 34) & pairs->filter_mask;
+}
+
+/* The pair will be asked for or set soon. */
+static inline void lm_pairs_expect(const struct lm_pairs *pairs, int32_t left, int32_t right)
+{
+    if (pairs->slot_count)
+        __builtin_prefetch(&pairs->slots[lm_pairs_slot(pairs, (uint64_t)(uint32_t)left << 32 | (uint32_t)right)], 1);
 }
 
 /* UINT64_MAX where the two do not merge. */
@@ -327,6 +344,8 @@ int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_docume
 
 /* The JSON of a byte-level pipeline that splits by the regular expression. */
 int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *error);
+/* The same of a known pattern. */
+int lm_describe_pattern(const struct lm_pattern *pattern, struct lm_bytes *out, loam_error *error);
 
 /* Readers of the formats. `name` is what messages call the input. */
 int lm_tokenizer_from_json(const char *text, size_t length, const char *name, struct lm_tokenizer **tokenizer,

@@ -101,8 +101,28 @@ static int no_token(const struct lm_document *document, const struct lm_value *m
                          (int)(length < 80 ? length : 80), text);
 }
 
+/* The next merges to be entered. Their places in the table are asked for before they are needed: that is most of the
+ * time that a large list takes. */
+struct merge_queue {
+    struct {
+        int32_t left, right, merged;
+    } items[16];
+    size_t count;
+    uint32_t rank;
+};
+
+static int enter_merges(struct lm_tokenizer *tokenizer, struct merge_queue *queue, loam_error *error)
+{
+    int code = LOAM_OK;
+    for (size_t i = 0; code == LOAM_OK && i < queue->count; i++)
+        code = lm_pairs_set(&tokenizer->model.pairs, queue->items[i].left, queue->items[i].right, queue->rank++,
+                            queue->items[i].merged, error);
+    queue->count = 0;
+    return code;
+}
+
 static int read_merge(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *merge,
-                      uint32_t rank, loam_error *error)
+                      struct merge_queue *queue, loam_error *error)
 {
     struct merge_text halves = {0};
     int code = merge_halves(document, merge, &halves, error);
@@ -134,7 +154,11 @@ static int read_merge(struct lm_tokenizer *tokenizer, const struct lm_document *
     int32_t merged = lm_vocabulary_find(vocabulary, bytes, left_length + right_length, false);
     if (merged < 0)
         return no_token(document, merge, bytes, left_length + right_length, error);
-    return lm_pairs_set(&tokenizer->model.pairs, left, right, rank, merged, error);
+    lm_pairs_expect(&tokenizer->model.pairs, left, right);
+    queue->items[queue->count].left = left;
+    queue->items[queue->count].right = right;
+    queue->items[queue->count++].merged = merged;
+    return queue->count < sizeof queue->items / sizeof *queue->items ? LOAM_OK : enter_merges(tokenizer, queue, error);
 }
 
 static int read_merges(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *model,
@@ -143,10 +167,11 @@ static int read_merges(struct lm_tokenizer *tokenizer, const struct lm_document 
     const struct lm_value *merges = lm_value_find(model, "merges");
     if (!merges || merges->kind != LM_ARRAY)
         return lm_value_fail(document, merges ? merges : model, error, "wanted a list 'merges'");
+    struct merge_queue queue = {.count = 0};
     int code = lm_pairs_reserve(&tokenizer->model.pairs, merges->length, error);
     for (size_t i = 0; code == LOAM_OK && i < merges->length; i++)
-        code = read_merge(tokenizer, document, &merges->items[i], (uint32_t)i, error);
-    return code;
+        code = read_merge(tokenizer, document, &merges->items[i], &queue, error);
+    return code == LOAM_OK ? enter_merges(tokenizer, &queue, error) : code;
 }
 
 static int read_flag(const struct lm_document *document, const struct lm_value *object, const char *key, bool *flag,

@@ -13,7 +13,7 @@ int lm_pairs_reserve(struct lm_pairs *pairs, size_t count, loam_error *error)
     if (count >= SIZE_MAX / 64)
         return lm_fail(error, LOAM_ENOMEM, "not enough memory for %zu merges", count);
     size_t slots = pairs->slot_count ? pairs->slot_count : 16;
-    while (slots < count * 2)
+    while (slots < count + count / 2)
         slots *= 2;
     if (slots == pairs->slot_count)
         return LOAM_OK;

@@ -7,7 +7,7 @@
 /* What the members of lm_stage mean here. */
 enum kind {
     BYTE_LEVEL, /* options[PREFIX_SPACE]; pattern: the GPT-2 scanner, or NULL */
-    SPLIT,      /* pattern, regex or text; behaviour; options[INVERT] */
+    SPLIT,      /* pattern, regex (its source is in text) or text; behaviour; options[INVERT] */
     METASPACE,  /* text: what stands for a space; options[SPLITS], [ALWAYS], [FIRST] */
     DIGITS,
     PUNCTUATION,
@@ -29,6 +29,10 @@ static int find(struct lm_encoding *encoding, const struct lm_stage *stage, cons
     if (stage->pattern) {
         *start = at;
         *end = stage->pattern->scan(encoding->tokenizer->unicode, span->text, span->length, at);
+        return LOAM_OK;
+    }
+    if (stage->literals) {
+        *found = lm_literals_find(stage->literals, span->text, span->length, at, start, end);
         return LOAM_OK;
     }
     if (stage->regex) {
@@ -319,8 +323,14 @@ static int read_split(const struct lm_document *document, const struct lm_value 
     code = lm_value_string(document, regex, &text, error);
     if (code != LOAM_OK)
         return code;
+    stage->length = regex->length;
+    stage->text = lm_copy_string(text, regex->length, error);
+    if (!stage->text)
+        return LOAM_ENOMEM;
     stage->pattern = lm_pattern_of_regex(text, regex->length);
-    return stage->pattern ? LOAM_OK : lm_regex_of(document, regex, &stage->regex, error);
+    if (!stage->pattern)
+        code = lm_literals_of(text, regex->length, &stage->literals, error);
+    return stage->pattern || stage->literals || code != LOAM_OK ? code : lm_regex_of(document, regex, &stage->regex, error);
 }
 
 static int read_metaspace(const struct lm_document *document, const struct lm_value *value, struct lm_stage *stage,
@@ -392,6 +402,28 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
                         error);
 }
 
+/* The last steps together are a known pattern of several splits: its scanner takes their place. */
+static void fold(struct lm_stages *stages)
+{
+    const struct lm_pattern *pattern;
+    if (stages->count < LM_PATTERN_SPLITS)
+        return;
+    struct lm_stage *last = &stages->items[stages->count - LM_PATTERN_SPLITS];
+    for (size_t n = 0; (pattern = lm_pattern_at(n)); n++) {
+        bool same = true;
+        for (size_t i = 0; same && i < LM_PATTERN_SPLITS; i++)
+            same = last[i].kind == SPLIT && last[i].regex && last[i].behaviour == LM_ISOLATED &&
+                   lm_pattern_has(pattern, i, last[i].text, last[i].length);
+        if (!same)
+            continue;
+        struct lm_stages folded = {last, LM_PATTERN_SPLITS};
+        lm_stages_clear(&folded);
+        *last = (struct lm_stage){.kind = SPLIT, .behaviour = LM_ISOLATED, .pattern = pattern};
+        stages->count -= LM_PATTERN_SPLITS - 1;
+        return;
+    }
+}
+
 static int push_stage(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
                       loam_error *error)
 {
@@ -409,6 +441,8 @@ static int push_stage(const struct lm_document *document, const struct lm_value 
         return LOAM_OK;
     }
     int code = read_stage(document, value, stage, error);
+    if (code == LOAM_OK && stage->kind == SPLIT)
+        fold(stages);
     if (code != LOAM_OK || stage->kind != BYTE_LEVEL)
         return code;
     /* A step that leaves everything as it is is left out, so that a lone scanner is seen to be alone. */

@@ -31,13 +31,29 @@ static void write_byte_level(struct lm_json_writer *writer, bool regex)
     lm_json_end_object(writer);
 }
 
-int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *error)
+static void write_split(struct lm_json_writer *writer, const char *regex)
+{
+    lm_json_begin_object(writer);
+    lm_json_key(writer, "type");
+    lm_json_text(writer, "Split");
+    lm_json_key(writer, "pattern");
+    lm_json_begin_object(writer);
+    lm_json_key(writer, "Regex");
+    lm_json_text(writer, regex);
+    lm_json_end_object(writer);
+    lm_json_key(writer, "behavior");
+    lm_json_text(writer, "Isolated");
+    lm_json_key(writer, "invert");
+    lm_json_bool(writer, false);
+    lm_json_end_object(writer);
+}
+
+static int describe(const char *const *regexes, size_t count, struct lm_bytes *out, loam_error *error)
 {
     struct lm_json_writer writer = lm_json_writer(out, 0);
-    const struct lm_pattern *known = lm_pattern_of_regex(regex, strlen(regex));
     lm_json_begin_object(&writer);
     lm_json_key(&writer, "pre_tokenizer");
-    if (known == lm_pattern_named("gpt2")) {
+    if (regexes[0] == lm_pattern_named("gpt2")->regexes[0]) {
         write_byte_level(&writer, true);
     } else {
         lm_json_begin_object(&writer);
@@ -45,19 +61,8 @@ int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *
         lm_json_text(&writer, "Sequence");
         lm_json_key(&writer, "pretokenizers");
         lm_json_begin_array(&writer);
-        lm_json_begin_object(&writer);
-        lm_json_key(&writer, "type");
-        lm_json_text(&writer, "Split");
-        lm_json_key(&writer, "pattern");
-        lm_json_begin_object(&writer);
-        lm_json_key(&writer, "Regex");
-        lm_json_text(&writer, regex);
-        lm_json_end_object(&writer);
-        lm_json_key(&writer, "behavior");
-        lm_json_text(&writer, "Isolated");
-        lm_json_key(&writer, "invert");
-        lm_json_bool(&writer, false);
-        lm_json_end_object(&writer);
+        for (size_t i = 0; i < count && regexes[i]; i++)
+            write_split(&writer, regexes[i]);
         write_byte_level(&writer, false);
         lm_json_end_array(&writer);
         lm_json_end_object(&writer);
@@ -66,6 +71,17 @@ int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *
     write_byte_level(&writer, true);
     lm_json_end_object(&writer);
     return lm_json_writer_finish(&writer, error);
+}
+
+int lm_describe_pattern(const struct lm_pattern *pattern, struct lm_bytes *out, loam_error *error)
+{
+    return describe(pattern->regexes, LM_PATTERN_SPLITS, out, error);
+}
+
+int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *error)
+{
+    const struct lm_pattern *known = lm_pattern_of_regex(regex, strlen(regex));
+    return known ? lm_describe_pattern(known, out, error) : describe(&regex, 1, out, error);
 }
 
 static int add_specials(const struct lm_tokenizer_training *training, struct lm_tokenizer *tokenizer, loam_error *error)
@@ -158,7 +174,7 @@ static int train_into(const struct lm_tokenizer_training *training, struct lm_to
     struct lm_bytes json = {0};
     struct lm_document *document = NULL;
     struct lm_words words = {0};
-    int code = lm_describe_byte_level(known ? known->regex : pattern, &json, error);
+    int code = known ? lm_describe_pattern(known, &json, error) : lm_describe_byte_level(pattern, &json, error);
     if (code == LOAM_OK)
         code = lm_json_parse(json.data, json.length, "pattern", &document, error);
     if (code == LOAM_OK)
