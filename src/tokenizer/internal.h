@@ -123,6 +123,7 @@ struct lm_model_part {
     struct lm_pairs pairs; /* BPE */
     int32_t bytes[256];    /* BPE, byte level: id of each byte; byte fallback: id of <0xNN>; -1: none */
     bool byte_fallback, fuse_unknown, ignore_merges;
+    bool by_words; /* BPE with U+2581 for blanks: words may be encoded one by one */
     char *unknown_name; /* as the file gives it, or NULL */
     char *prefix, *suffix; /* of a piece that goes on, of one that ends a word; "" for none */
     double *scores;        /* Unigram: by id */
