@@ -322,6 +322,11 @@ size_t lm_broken_length(const char *text, size_t length);
 
 /* Takes over no memory: copies. The id must be in the vocabulary. */
 int lm_added_push(struct lm_tokenizer *tokenizer, const struct lm_added *added, loam_error *error);
+/* An added token of another list: its flags (where `flags`) go before those known; one whose content or id the
+ * vocabulary gives otherwise is left out. lm_tokenizer_refresh is due behind the last. */
+int lm_added_put(struct lm_tokenizer *tokenizer, const struct lm_added *added, bool flags, loam_error *error);
+/* Builds anew what depends on added tokens. */
+int lm_tokenizer_refresh(struct lm_tokenizer *tokenizer, loam_error *error);
 /* Builds the two tries anew. */
 int lm_added_index(struct lm_tokenizer *tokenizer, loam_error *error);
 /* Where the next added token of the trie lies at or behind `at`. */

@@ -117,6 +117,14 @@ int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_docume
     return code == LOAM_OK ? spell(tokenizer, error) : code;
 }
 
+int lm_tokenizer_refresh(struct lm_tokenizer *tokenizer, loam_error *error)
+{
+    int code = lm_model_finish(tokenizer, error);
+    if (code == LOAM_OK)
+        code = lm_added_index(tokenizer, error);
+    return code == LOAM_OK ? spell(tokenizer, error) : code;
+}
+
 int32_t lm_tokenizer_find_key(const struct lm_tokenizer *tokenizer, const char *key, size_t length)
 {
     char bytes[4096];
