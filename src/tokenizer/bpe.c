@@ -182,7 +182,7 @@ int lm_bpe_put_symbols(struct lm_encoding *encoding, const struct lm_span *piece
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < count; i++) {
         if (symbols[i].id >= 0)
-            code = lm_encoding_push(encoding, symbols[i].id, piece, at);
+            code = lm_encoding_push(encoding, symbols[i].id, piece, at, at + symbols[i].bytes);
         at += symbols[i].bytes;
     }
     return code;
@@ -222,6 +222,7 @@ static int character_symbols(struct lm_encoding *encoding, const struct lm_span 
     struct lm_symbol *symbols = encoding->workspace->symbols;
     const unsigned char *text = (const unsigned char *)piece->text, *end = text + piece->length;
     size_t prefix = strlen(model->prefix), suffix = strlen(model->suffix), n = 0;
+    uint32_t unknown = 0; /* bytes of an unknown token that waits: it comes behind bytes that follow it */
     char key[256];
     for (const unsigned char *at = text; at < end;) {
         uint32_t code_point;
@@ -239,15 +240,24 @@ static int character_symbols(struct lm_encoding *encoding, const struct lm_span 
         if (bytes) {
             for (size_t i = 0; i < length; i++)
                 symbols[n++] = (struct lm_symbol){model->bytes[at[i]], 1};
-        } else if (id < 0 && model->unknown >= 0 && model->fuse_unknown && n && symbols[n - 1].id == model->unknown) {
-            symbols[n - 1].bytes += (uint32_t)length;
-        } else if (id >= 0 || model->unknown >= 0) {
-            symbols[n++] = (struct lm_symbol){id >= 0 ? id : model->unknown, (uint32_t)length};
+        } else if (id < 0 && model->unknown >= 0) {
+            if (unknown && !model->fuse_unknown) {
+                symbols[n++] = (struct lm_symbol){model->unknown, unknown};
+                unknown = 0;
+            }
+            unknown += (uint32_t)length;
+        } else if (id >= 0) {
+            if (unknown)
+                symbols[n++] = (struct lm_symbol){model->unknown, unknown};
+            unknown = 0;
+            symbols[n++] = (struct lm_symbol){id, (uint32_t)length};
         } else if (n) {
             symbols[n - 1].bytes += (uint32_t)length;
         }
         at += length;
     }
+    if (unknown)
+        symbols[n++] = (struct lm_symbol){model->unknown, unknown};
     *count = n;
     return LOAM_OK;
 }
@@ -265,7 +275,8 @@ int lm_bpe_symbols(struct lm_encoding *encoding, const struct lm_span *piece, si
         return code;
     if (tokenizer->model.ignore_merges) {
         int32_t whole = lm_vocabulary_find(&tokenizer->vocabulary, piece->text, piece->length, false);
-        if (whole >= 0) {
+        /* A special token is text like any other unless it is asked for. */
+        if (whole >= 0 && !(tokenizer->vocabulary.flags[whole] & LM_TOKEN_SPECIAL)) {
             encoding->workspace->symbols[0] = (struct lm_symbol){whole, (uint32_t)piece->length};
             *count = 1;
             return LOAM_OK;

@@ -8,6 +8,7 @@
 #ifndef LOAM_TOKENIZER_INTERNAL_H
 #define LOAM_TOKENIZER_INTERNAL_H
 
+#include "double_array.h"
 #include "scanner.h"
 #include "tokenizer.h"
 #include "unicode.h"
@@ -29,6 +30,7 @@ struct lm_stage {
     size_t length;
     char *content; /* what is put in its place */
     size_t content_length;
+    struct lm_charsmap *charsmap;     /* Precompiled */
     struct lm_regex *regex;           /* instead of text */
     const struct lm_pattern *pattern; /* instead of regex */
     enum lm_behaviour behaviour;
@@ -112,11 +114,14 @@ struct lm_model_part {
     struct lm_pairs pairs; /* BPE */
     int32_t bytes[256];    /* BPE, byte level: id of each byte; byte fallback: id of <0xNN>; -1: none */
     bool byte_fallback, fuse_unknown, ignore_merges;
+    char *unknown_name; /* as the file gives it, or NULL */
     char *prefix, *suffix; /* of a piece that goes on, of one that ends a word; "" for none */
     double *scores;        /* Unigram: by id */
     size_t score_count;
     double unknown_score;
     size_t longest_word; /* WordPiece: characters; longer words are unknown */
+    struct lm_double_array pieces; /* Unigram, WordPiece: the tokens that text may give */
+    int32_t inner;                 /* WordPiece: the state behind the prefix of pieces that go on; -1: there are none */
 };
 
 struct lm_added {
@@ -144,6 +149,8 @@ struct lm_tokenizer {
     struct lm_vocabulary vocabulary;
     struct lm_model_part model;
     bool byte_level; /* tokens are bytes; keys in files are written in the byte alphabet */
+    bool lettered;   /* bytes as well, but the pipeline and the model work on them as letters of the byte alphabet */
+    bool decodes_alone; /* each token gives its text whatever comes behind it */
     struct lm_stages normalizer, pretokenizer, decoder;
     struct lm_ids front, back;       /* what the post-processor adds */
     struct lm_bytes parts[LM_PARTS]; /* JSON of each part, "null" where there is none */
@@ -195,12 +202,13 @@ struct lm_workspace {
     uint64_t *best, *heap;
     int32_t *links; /* [2 * capacity]: before, behind */
     size_t symbol_capacity, list_capacity;
+    struct lm_text clean;                       /* the text made valid */
     struct lm_text texts[2];                    /* the normalizer's */
     struct lm_text stage_texts[LM_STAGES_MOST]; /* the pre-tokenizer's, one a stage */
     int32_t *points;                            /* code points of a normalizer's segment */
     size_t point_capacity;
-    double *costs; /* Unigram */
-    size_t cost_capacity;
+    struct lm_step *steps; /* Unigram; all 0 between pieces */
+    size_t step_capacity;
     struct lm_regex_match *match;
 };
 int lm_pool_create(struct lm_pool **pool, loam_error *error);
@@ -208,39 +216,60 @@ void lm_pool_free(struct lm_pool *pool);
 int lm_pool_take(struct lm_pool *pool, struct lm_workspace **workspace, loam_error *error);
 void lm_pool_give(struct lm_pool *pool, struct lm_workspace *workspace);
 
+struct lm_encoding;
+/* Appends the place in the source of [at, end) of the span to starts and ends. */
+int lm_encoding_place(struct lm_encoding *encoding, const struct lm_span *span, size_t at, size_t end);
 struct lm_encoding {
     const struct lm_tokenizer *tokenizer;
     struct lm_workspace *workspace;
-    struct lm_ids *ids, *starts; /* starts may be NULL */
+    struct lm_ids *ids, *starts, *ends; /* starts may be NULL, ends too */
+    const char *source;                 /* the whole text */
+    size_t source_length;
     unsigned flags;
     loam_error *error;
 };
-static inline int lm_encoding_push(struct lm_encoding *encoding, int32_t id, const struct lm_span *span, size_t at)
+/* A token that stands for [at, end) of the span. */
+static inline int lm_encoding_push(struct lm_encoding *encoding, int32_t id, const struct lm_span *span, size_t at,
+                                   size_t end)
 {
     int code = lm_ids_push(encoding->ids, id, encoding->error);
-    if (code == LOAM_OK && encoding->starts)
-        code = lm_ids_push(encoding->starts, (int32_t)(span->base + (span->origins ? (size_t)span->origins[at] : at)),
-                           encoding->error);
-    return code;
+    return code == LOAM_OK && encoding->starts ? lm_encoding_place(encoding, span, at, end) : code;
 }
 
 /* Each part: from its JSON (`value` may be NULL or null: nothing to do), and at work. */
 int lm_normalizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
                        loam_error *error);
+/* Whether some step writes the text in the byte alphabet. */
+bool lm_normalizer_lettered(const struct lm_stages *stages);
 /* The span normalized: *out is the span itself where nothing changes, else in one of the workspace's texts. */
 int lm_normalize(const struct lm_tokenizer *tokenizer, struct lm_workspace *workspace, const struct lm_span *span,
                  bool origins, struct lm_span *out, loam_error *error);
 
 int lm_pretokenizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
-                         bool *byte_level, loam_error *error);
+                         loam_error *error);
+/* Whether some step writes the text in the byte alphabet. */
+bool lm_pretokenizer_lettered(const struct lm_stages *stages);
+/* Takes that step out where there is one and it is the last: a byte-level model takes the bytes themselves. */
+bool lm_pretokenizer_drop_letters(struct lm_stages *stages);
 /* Splits the span and gives each piece to the model. */
 int lm_pretokenize(struct lm_encoding *encoding, const struct lm_span *span);
 
+/* Whether the model (its JSON may be NULL) merges bytes: BPE without prefixes, suffixes and byte fallback. */
+bool lm_model_takes_bytes(const struct lm_value *model);
+/* Whether decoding only puts tokens together and reads their letters as bytes. */
+bool lm_decoder_is_byte_level(const struct lm_stages *stages);
 int lm_model_read(const struct lm_document *document, const struct lm_value *value, struct lm_tokenizer *tokenizer,
                   loam_error *error);
 /* The tables computed from the vocabulary once it is there. */
-void lm_model_finish(struct lm_tokenizer *tokenizer);
+int lm_model_finish(struct lm_tokenizer *tokenizer, loam_error *error);
 int lm_model_encode(struct lm_encoding *encoding, const struct lm_span *piece);
+/* The tokens by their texts, for models that walk along them. */
+int lm_model_index(struct lm_tokenizer *tokenizer, loam_error *error);
+int lm_unigram_finish(struct lm_tokenizer *tokenizer, loam_error *error);
+int lm_unigram_encode(struct lm_encoding *encoding, const struct lm_span *piece);
+int lm_wordpiece_finish(struct lm_tokenizer *tokenizer, loam_error *error);
+int lm_wordpiece_encode(struct lm_encoding *encoding, const struct lm_span *piece);
+int lm_wordlevel_encode(struct lm_encoding *encoding, const struct lm_span *piece);
 int lm_bpe_encode(struct lm_encoding *encoding, const struct lm_span *piece);
 /* The piece's symbols into the workspace. */
 int lm_bpe_symbols(struct lm_encoding *encoding, const struct lm_span *piece, size_t *count);
@@ -260,9 +289,26 @@ int lm_postprocessor_describe(struct lm_tokenizer *tokenizer, loam_error *error)
 
 int lm_decoder_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
                     loam_error *error);
-/* Appends what a token gives; `first`: no token stood before it. */
-int lm_decode_token(const struct lm_tokenizer *tokenizer, int32_t id, bool first, struct lm_bytes *out,
-                    loam_error *error);
+/* Where decoding stands between two tokens. Starts as {0}. */
+struct lm_decoding {
+    size_t tokens;    /* so far */
+    int64_t stripped; /* characters taken off the beginning of the text */
+    bool begun;       /* nothing more is taken off there */
+    bool whole_runs;  /* bytes in a row (byte fallback) that are not UTF-8 together become U+FFFD each */
+    size_t run;       /* such bytes at the end of the output */
+};
+/* Appends what a token gives, for decoders that decode alone; and what is due at the end. */
+int lm_decode_token(const struct lm_tokenizer *tokenizer, int32_t id, struct lm_decoding *decoding,
+                    struct lm_bytes *out, loam_error *error);
+int lm_decode_end(struct lm_decoding *decoding, struct lm_bytes *out, loam_error *error);
+/* Any decoder: appends what the tokens give together. */
+int lm_decode_list(const struct lm_tokenizer *tokenizer, const int32_t *ids, size_t count, struct lm_bytes *out,
+                   loam_error *error);
+/* Whether what comes behind the token may change its own text: a byte of a run. */
+bool lm_decoder_waits(const struct lm_tokenizer *tokenizer, int32_t id);
+/* Whether every token decodes alone. */
+bool lm_decoder_alone(const struct lm_stages *stages);
+size_t lm_broken_length(const char *text, size_t length);
 
 /* Takes over no memory: copies. The id must be in the vocabulary. */
 int lm_added_push(struct lm_tokenizer *tokenizer, const struct lm_added *added, loam_error *error);
@@ -300,6 +346,9 @@ int lm_tokenizer_to_json(const struct lm_tokenizer *tokenizer, struct lm_bytes *
 int lm_settings_read(struct lm_tokenizer *tokenizer, const char *directory, loam_error *error);
 int lm_settings_write(const struct lm_tokenizer *tokenizer, const char *directory, loam_error *error);
 
+/* Any vocabulary that is one file, by its content. */
+int lm_tokenizer_from_bytes(const char *data, size_t size, const char *name, const char *family,
+                            struct lm_tokenizer **tokenizer, loam_error *error);
 /* gguf.c: a tokenizer out of a GGUF file in memory. */
 int lm_tokenizer_from_gguf(const char *data, size_t size, const char *name, struct lm_tokenizer **tokenizer, loam_error *error);
 

@@ -11,6 +11,16 @@ int lm_model_encode(struct lm_encoding *encoding, const struct lm_span *piece)
     const struct lm_tokenizer *tokenizer = encoding->tokenizer;
     if (tokenizer->byte_level)
         return lm_bpe_encode_piece(encoding, piece, piece->length);
+    switch (tokenizer->model.kind) {
+    case LM_MODEL_UNIGRAM:
+        return lm_unigram_encode(encoding, piece);
+    case LM_MODEL_WORDPIECE:
+        return lm_wordpiece_encode(encoding, piece);
+    case LM_MODEL_WORDLEVEL:
+        return lm_wordlevel_encode(encoding, piece);
+    case LM_MODEL_BPE:
+        break;
+    }
     return lm_bpe_encode(encoding, piece);
 }
 
@@ -19,7 +29,9 @@ void lm_model_free(struct lm_model_part *model)
     lm_pairs_free(&model->pairs);
     lm_free(model->prefix);
     lm_free(model->suffix);
+    lm_free(model->unknown_name);
     lm_free(model->scores);
+    lm_double_array_free(&model->pieces);
 }
 
 /* A key of the file as the token's text: plain bytes where the model is byte level. */
@@ -184,6 +196,7 @@ static int read_affix(const struct lm_document *document, const struct lm_value 
     }
     if (length > AFFIX_LIMIT || strlen(text) != length)
         return lm_value_fail(document, value, error, "wanted at most %d bytes", AFFIX_LIMIT);
+    lm_free(*affix);
     *affix = lm_copy_string(text, length, error);
     return *affix ? LOAM_OK : LOAM_ENOMEM;
 }
@@ -192,7 +205,16 @@ static int read_bpe(struct lm_tokenizer *tokenizer, const struct lm_document *do
                     loam_error *error)
 {
     struct lm_model_part *model = &tokenizer->model;
-    int code = read_flag(document, value, "fuse_unk", &model->fuse_unknown, error);
+    const struct lm_value *dropout = lm_value_find(value, "dropout");
+    double rate = 0;
+    int code = dropout && dropout->kind != LM_NULL ? lm_value_double(document, dropout, &rate, error) : LOAM_OK;
+    if (code == LOAM_OK && rate != 0)
+        return lm_value_fail(document, dropout, error,
+                             "found a dropout of %g, wanted null: loam gives a text the same ids every time; set it to "
+                             "null for what the tokenizer does outside of training",
+                             rate);
+    if (code == LOAM_OK)
+        code = read_flag(document, value, "fuse_unk", &model->fuse_unknown, error);
     if (code == LOAM_OK)
         code = read_flag(document, value, "byte_fallback", &model->byte_fallback, error);
     if (code == LOAM_OK)
@@ -217,26 +239,133 @@ static int read_unknown(struct lm_tokenizer *tokenizer, const struct lm_document
     if (code != LOAM_OK)
         return code;
     tokenizer->model.unknown = lm_tokenizer_find_key(tokenizer, text, unknown->length);
-    if (tokenizer->model.unknown < 0)
+    if (tokenizer->model.unknown < 0 && tokenizer->model.kind == LM_MODEL_BPE)
         return lm_value_fail(document, unknown, error, "the unknown token '%s' is not in the vocabulary", text);
-    return LOAM_OK;
+    /* Word-level vocabularies name one whether they hold it or not; it is missed when a text needs it. */
+    tokenizer->model.unknown_name = lm_copy_string(text, unknown->length, error);
+    return tokenizer->model.unknown_name ? LOAM_OK : LOAM_ENOMEM;
+}
+
+static int read_wordpiece(struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                          const struct lm_value *value, loam_error *error)
+{
+    struct lm_model_part *model = &tokenizer->model;
+    const struct lm_value *longest = lm_value_find(value, "max_input_chars_per_word");
+    int64_t most = 100;
+    model->kind = LM_MODEL_WORDPIECE;
+    int code = longest ? lm_value_int(document, longest, 0, INT64_MAX, &most, error) : LOAM_OK;
+    model->longest_word = (size_t)most;
+    if (code == LOAM_OK)
+        code = read_affix(document, value, "continuing_subword_prefix", &model->prefix, error);
+    if (code == LOAM_OK && !lm_value_find(value, "continuing_subword_prefix")) {
+        lm_free(model->prefix);
+        model->prefix = lm_copy_string("##", 2, error);
+        code = model->prefix ? LOAM_OK : LOAM_ENOMEM;
+    }
+    return code == LOAM_OK ? read_vocabulary(tokenizer, document, value, error) : code;
+}
+
+/* ["piece", score] */
+static int read_piece(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *piece,
+                      size_t id, loam_error *error)
+{
+    const char *text;
+    if (piece->kind != LM_ARRAY || piece->length != 2)
+        return lm_value_fail(document, piece, error, "wanted a pair of a token and its score");
+    int code = lm_value_string(document, &piece->items[0], &text, error);
+    if (code == LOAM_OK)
+        code = lm_value_double(document, &piece->items[1], &tokenizer->model.scores[id], error);
+    if (code != LOAM_OK)
+        return code;
+    loam_error why = {0};
+    code = lm_vocabulary_add(&tokenizer->vocabulary, (int64_t)id, text, piece->items[0].length, 0, &why);
+    if (code == LOAM_EFORMAT)
+        return lm_value_fail(document, piece, error, "%s", why.message);
+    return code == LOAM_OK ? code : lm_fail(error, code, "%s", why.message);
+}
+
+static int read_unigram(struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                        const struct lm_value *value, loam_error *error)
+{
+    struct lm_model_part *model = &tokenizer->model;
+    const struct lm_value *pieces = lm_value_find(value, "vocab"), *unknown = lm_value_find(value, "unk_id");
+    int64_t id = -1;
+    model->kind = LM_MODEL_UNIGRAM;
+    if (!pieces || pieces->kind != LM_ARRAY || !pieces->length)
+        return lm_value_fail(document, pieces ? pieces : value, error, "wanted a list 'vocab' of tokens and scores");
+    int code = read_flag(document, value, "byte_fallback", &model->byte_fallback, error);
+    if (code == LOAM_OK)
+        code = lm_vocabulary_reserve(&tokenizer->vocabulary, pieces->length, error);
+    if (code == LOAM_OK && unknown && unknown->kind != LM_NULL)
+        code = lm_value_int(document, unknown, 0, (int64_t)pieces->length - 1, &id, error);
+    if (code != LOAM_OK)
+        return code;
+    model->unknown = (int32_t)id;
+    model->fuse_unknown = true;
+    model->scores = lm_alloc(pieces->length, sizeof *model->scores, error);
+    model->score_count = pieces->length;
+    code = model->scores ? LOAM_OK : LOAM_ENOMEM;
+    for (size_t i = 0; code == LOAM_OK && i < pieces->length; i++)
+        code = read_piece(tokenizer, document, &pieces->items[i], i, error);
+    return code;
+}
+
+/* Files of old versions name no type: what they hold tells. */
+static const char *type_of(const struct lm_value *model)
+{
+    const struct lm_value *type = lm_value_find(model, "type"), *vocabulary = lm_value_find(model, "vocab");
+    if (type)
+        return type->kind == LM_STRING ? type->text : "";
+    if (lm_value_find(model, "merges"))
+        return "BPE";
+    if (vocabulary && vocabulary->kind == LM_ARRAY)
+        return "Unigram";
+    return lm_value_find(model, "continuing_subword_prefix") ? "WordPiece" : vocabulary ? "WordLevel" : "";
+}
+
+static bool is_empty(const struct lm_value *value)
+{
+    return !value || value->kind == LM_NULL || (value->kind == LM_STRING && !value->length);
+}
+
+bool lm_model_takes_bytes(const struct lm_value *model)
+{
+    const struct lm_value *fallback = lm_value_find(model, "byte_fallback");
+    return !model || (!strcmp(type_of(model), "BPE") && is_empty(lm_value_find(model, "continuing_subword_prefix")) &&
+                      is_empty(lm_value_find(model, "end_of_word_suffix")) &&
+                      !(fallback && fallback->kind == LM_TRUTH && fallback->truth));
 }
 
 int lm_model_read(const struct lm_document *document, const struct lm_value *value, struct lm_tokenizer *tokenizer,
                   loam_error *error)
 {
-    const struct lm_value *type = lm_value_find(value, "type");
-    tokenizer->model.unknown = -1;
-    int code;
-    /* Older files name no type; only BPE has merges. */
-    if (lm_value_is(type, "BPE") || (!type && lm_value_find(value, "merges")))
+    const char *type = type_of(value);
+    struct lm_model_part *model = &tokenizer->model;
+    model->unknown = -1;
+    int code = LOAM_OK;
+    if (strcmp(type, "BPE") != 0) { /* it reads its own */
+        model->prefix = lm_copy_string("", 0, error);
+        model->suffix = lm_copy_string("", 0, error);
+        code = model->prefix && model->suffix ? LOAM_OK : LOAM_ENOMEM;
+    }
+    if (code != LOAM_OK)
+        return code;
+    if (!strcmp(type, "Unigram"))
+        return read_unigram(tokenizer, document, value, error);
+    if (!strcmp(type, "BPE")) {
         code = read_bpe(tokenizer, document, value, error);
-    else
-        return lm_type_fail(document, value, "BPE", error);
+    } else if (!strcmp(type, "WordPiece")) {
+        code = read_wordpiece(tokenizer, document, value, error);
+    } else if (!strcmp(type, "WordLevel")) {
+        model->kind = LM_MODEL_WORDLEVEL;
+        code = read_vocabulary(tokenizer, document, value, error);
+    } else {
+        return lm_type_fail(document, value, "BPE, Unigram, WordPiece and WordLevel", error);
+    }
     return code == LOAM_OK ? read_unknown(tokenizer, document, value, error) : code;
 }
 
-void lm_model_finish(struct lm_tokenizer *tokenizer)
+static void finish_bytes(struct lm_tokenizer *tokenizer)
 {
     struct lm_model_part *model = &tokenizer->model;
     struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
@@ -251,133 +380,17 @@ void lm_model_finish(struct lm_tokenizer *tokenizer)
     }
 }
 
-static int by_rank(const void *a, const void *b)
+int lm_model_finish(struct lm_tokenizer *tokenizer, loam_error *error)
 {
-    const struct lm_pair *left = a, *right = b;
-    if (left->value != right->value)
-        return left->value < right->value ? -1 : 1;
-    return left->key < right->key ? -1 : left->key > right->key;
-}
-
-/* As "a b" while no token holds a space, which every version of the other libraries reads; else as pairs. */
-static int write_merge(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, const struct lm_pair *pair,
-                       bool spaces, struct lm_bytes *key, loam_error *error)
-{
-    key->length = 0;
-    int code = lm_tokenizer_key(tokenizer, (int32_t)(pair->key >> 32), key, error);
-    if (code == LOAM_OK && spaces) {
-        lm_json_begin_array(writer);
-        lm_json_string(writer, key->data, key->length);
-        key->length = 0;
-    } else if (code == LOAM_OK) {
-        code = lm_bytes_append(key, " ", 1, error);
+    finish_bytes(tokenizer);
+    switch (tokenizer->model.kind) {
+    case LM_MODEL_UNIGRAM:
+        return lm_unigram_finish(tokenizer, error);
+    case LM_MODEL_WORDPIECE:
+        return lm_wordpiece_finish(tokenizer, error);
+    case LM_MODEL_BPE:
+    case LM_MODEL_WORDLEVEL:
+        break;
     }
-    if (code == LOAM_OK)
-        code = lm_tokenizer_key(tokenizer, (int32_t)(uint32_t)pair->key, key, error);
-    if (code == LOAM_OK)
-        lm_json_string(writer, key->data, key->length);
-    if (spaces)
-        lm_json_end_array(writer);
-    return code;
-}
-
-static int write_merges(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, struct lm_bytes *key,
-                        loam_error *error)
-{
-    const struct lm_pairs *pairs = &tokenizer->model.pairs;
-    struct lm_pair *sorted = lm_alloc(pairs->used + 1, sizeof *sorted, error);
-    if (!sorted)
-        return LOAM_ENOMEM;
-    size_t count = 0;
-    for (size_t i = 0; i < pairs->slot_count; i++)
-        if (pairs->slots[i].key != UINT64_MAX)
-            sorted[count++] = pairs->slots[i];
-    qsort(sorted, count, sizeof *sorted, by_rank);
-    bool spaces = false;
-    for (size_t i = 0; !tokenizer->byte_level && !spaces && i < tokenizer->vocabulary.size; i++) {
-        size_t length;
-        const char *text = lm_vocabulary_text(&tokenizer->vocabulary, (int32_t)i, &length);
-        spaces = tokenizer->vocabulary.flags[i] && memchr(text, ' ', length);
-    }
-    int code = LOAM_OK;
-    lm_json_key(writer, "merges");
-    lm_json_begin_array(writer);
-    for (size_t i = 0; code == LOAM_OK && i < count; i++)
-        code = write_merge(tokenizer, writer, &sorted[i], spaces, key, error);
-    lm_json_end_array(writer);
-    lm_free(sorted);
-    return code;
-}
-
-static int write_vocabulary(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, struct lm_bytes *key,
-                            loam_error *error)
-{
-    const struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
-    int code = LOAM_OK;
-    lm_json_key(writer, "vocab");
-    lm_json_begin_object(writer);
-    for (size_t id = 0; code == LOAM_OK && id < vocabulary->size; id++) {
-        if (!(vocabulary->flags[id] & LM_TOKEN_PRESENT) || vocabulary->flags[id] & LM_TOKEN_OUTSIDE)
-            continue;
-        key->length = 0;
-        code = lm_tokenizer_key(tokenizer, (int32_t)id, key, error);
-        if (code == LOAM_OK) {
-            lm_json_key(writer, key->data);
-            lm_json_int(writer, (int64_t)id);
-        }
-    }
-    lm_json_end_object(writer);
-    return code;
-}
-
-static void write_affix(struct lm_json_writer *writer, const char *key, const char *affix)
-{
-    lm_json_key(writer, key);
-    if (*affix)
-        lm_json_text(writer, affix);
-    else
-        lm_json_null(writer);
-}
-
-static void write_switch(struct lm_json_writer *writer, const char *key, bool value)
-{
-    lm_json_key(writer, key);
-    lm_json_bool(writer, value);
-}
-
-static int write_bpe(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, struct lm_bytes *key,
-                     loam_error *error)
-{
-    const struct lm_model_part *model = &tokenizer->model;
-    int code = LOAM_OK;
-    lm_json_key(writer, "type");
-    lm_json_text(writer, "BPE");
-    lm_json_key(writer, "dropout");
-    lm_json_null(writer);
-    lm_json_key(writer, "unk_token");
-    if (model->unknown >= 0)
-        code = lm_tokenizer_key(tokenizer, model->unknown, key, error);
-    if (code != LOAM_OK)
-        return code;
-    if (model->unknown >= 0)
-        lm_json_string(writer, key->data, key->length);
-    else
-        lm_json_null(writer);
-    write_affix(writer, "continuing_subword_prefix", model->prefix);
-    write_affix(writer, "end_of_word_suffix", model->suffix);
-    write_switch(writer, "fuse_unk", model->fuse_unknown);
-    write_switch(writer, "byte_fallback", model->byte_fallback);
-    write_switch(writer, "ignore_merges", model->ignore_merges);
-    code = write_vocabulary(tokenizer, writer, key, error);
-    return code == LOAM_OK ? write_merges(tokenizer, writer, key, error) : code;
-}
-
-int lm_model_write(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, loam_error *error)
-{
-    struct lm_bytes key = {0};
-    lm_json_begin_object(writer);
-    int code = write_bpe(tokenizer, writer, &key, error);
-    lm_json_end_object(writer);
-    lm_bytes_free(&key);
-    return code;
+    return LOAM_OK;
 }

@@ -74,7 +74,7 @@ static int put_ids(struct lm_encoding *encoding, const struct lm_span *piece, co
     size_t at = 0;
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < count; i++) {
-        code = lm_encoding_push(encoding, line[i], piece, at);
+        code = lm_encoding_push(encoding, line[i], piece, at, at + vocabulary->tokens[line[i]].length);
         at += vocabulary->tokens[line[i]].length;
     }
     return code;

@@ -1,4 +1,5 @@
 /* Pre-tokenizers: from a normalized text to the pieces that the model sees, one after the other, none kept. */
+#include "byte_alphabet.h"
 #include "internal.h"
 
 #include <utf8proc.h>
@@ -11,7 +12,8 @@ enum kind {
     DIGITS,
     PUNCTUATION,
     WHITE_SPACE,
-    WORDS, /* behaviour: of the class of characters */
+    WORDS,
+    LETTERS, /* every byte becomes its letter of the byte alphabet */
 };
 enum { PREFIX_SPACE = 0, INVERT = 0, SPLITS = 0, ALWAYS = 1, FIRST = 2 };
 
@@ -186,6 +188,23 @@ static int rewrite(struct lm_encoding *encoding, size_t number, const struct lm_
     return code;
 }
 
+static int letters(struct lm_encoding *encoding, size_t number, const struct lm_span *span)
+{
+    struct lm_text *text = &encoding->workspace->stage_texts[number];
+    text->bytes.length = text->origins.length = 0;
+    int code = LOAM_OK;
+    for (size_t at = 0; code == LOAM_OK && at < span->length; at++) {
+        char letter[4];
+        size_t length = lm_utf8_encode(lm_alphabet_character((unsigned char)span->text[at]), letter);
+        code = text_put(encoding, text, span, at, letter, length);
+    }
+    if (code != LOAM_OK)
+        return code;
+    struct lm_span out = {text->bytes.data, text->bytes.length, span->base,
+                          encoding->starts ? text->origins.data : NULL, span->first};
+    return run(encoding, number + 1, &out);
+}
+
 static int metaspace(struct lm_encoding *encoding, size_t number, const struct lm_stage *stage,
                      const struct lm_span *span)
 {
@@ -212,6 +231,8 @@ static int run(struct lm_encoding *encoding, size_t number, const struct lm_span
     switch ((enum kind)stage->kind) {
     case WORDS:
         return words(encoding, number, span);
+    case LETTERS:
+        return letters(encoding, number, span);
     case METASPACE:
         return metaspace(encoding, number, stage, span);
     case BYTE_LEVEL: {
@@ -327,7 +348,7 @@ static int read_metaspace(const struct lm_document *document, const struct lm_va
 }
 
 static int read_stage(const struct lm_document *document, const struct lm_value *value, struct lm_stage *stage,
-                      bool *byte_level, loam_error *error)
+                      loam_error *error)
 {
     const struct lm_value *type = lm_value_find(value, "type");
     bool flag = false;
@@ -335,7 +356,6 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
     stage->behaviour = LM_ISOLATED;
     if (lm_value_is(type, "ByteLevel")) {
         stage->kind = BYTE_LEVEL;
-        *byte_level = true;
         code = read_flag(document, value, "add_prefix_space", true, &stage->options[PREFIX_SPACE], error);
         if (code == LOAM_OK)
             code = read_flag(document, value, "use_regex", true, &flag, error);
@@ -399,12 +419,10 @@ static void fold(struct lm_stages *stages)
 }
 
 static int push_stage(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
-                      bool *byte_level, loam_error *error)
+                      loam_error *error)
 {
     if (stages->count + 2 > LM_STAGES_MOST)
         return lm_value_fail(document, value, error, "more than %d steps", LM_STAGES_MOST);
-    if (*byte_level)
-        return lm_value_fail(document, value, error, "a step behind ByteLevel, which loam does not support");
     struct lm_stage *stage = lm_stages_push(stages, error);
     if (!stage)
         return LOAM_ENOMEM;
@@ -416,27 +434,52 @@ static int push_stage(const struct lm_document *document, const struct lm_value 
         *stage = (struct lm_stage){.kind = PUNCTUATION, .behaviour = LM_ISOLATED};
         return LOAM_OK;
     }
-    int code = read_stage(document, value, stage, byte_level, error);
-    /* A step that leaves everything as it is is left out, so that a lone scanner is seen to be alone. */
-    if (code == LOAM_OK && stage->kind == BYTE_LEVEL && !stage->pattern && !stage->options[PREFIX_SPACE])
-        stages->count--;
-    if (code == LOAM_OK)
+    int code = read_stage(document, value, stage, error);
+    if (code == LOAM_OK && stage->kind == SPLIT)
         fold(stages);
-    return code;
+    if (code != LOAM_OK || stage->kind != BYTE_LEVEL)
+        return code;
+    /* A step that leaves everything as it is is left out, so that a lone scanner is seen to be alone. */
+    if (!stage->pattern && !stage->options[PREFIX_SPACE])
+        stages->count--;
+    stage = lm_stages_push(stages, error);
+    if (!stage)
+        return LOAM_ENOMEM;
+    *stage = (struct lm_stage){.kind = LETTERS};
+    return LOAM_OK;
 }
 
 int lm_pretokenizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
-                         bool *byte_level, loam_error *error)
+                         loam_error *error)
 {
     if (!value || value->kind == LM_NULL)
         return LOAM_OK;
     if (!lm_value_is(lm_value_find(value, "type"), "Sequence"))
-        return push_stage(document, value, stages, byte_level, error);
+        return push_stage(document, value, stages, error);
     const struct lm_value *list = lm_value_find(value, "pretokenizers");
     if (!list || list->kind != LM_ARRAY)
         return lm_value_fail(document, value, error, "wanted a list 'pretokenizers'");
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < list->length; i++)
-        code = lm_pretokenizer_read(document, &list->items[i], stages, byte_level, error);
+        code = lm_pretokenizer_read(document, &list->items[i], stages, error);
     return code;
+}
+
+bool lm_pretokenizer_lettered(const struct lm_stages *stages)
+{
+    for (size_t i = 0; i < stages->count; i++)
+        if (stages->items[i].kind == LETTERS)
+            return true;
+    return false;
+}
+
+bool lm_pretokenizer_drop_letters(struct lm_stages *stages)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < stages->count; i++)
+        count += stages->items[i].kind == LETTERS;
+    if (count != 1 || stages->items[stages->count - 1].kind != LETTERS)
+        return false;
+    stages->count--;
+    return true;
 }

@@ -1,4 +1,5 @@
 /* Lists of stages. */
+#include "charsmap.h"
 #include "internal.h"
 
 struct lm_stage *lm_stages_push(struct lm_stages *stages, loam_error *error)
@@ -17,6 +18,7 @@ void lm_stages_clear(struct lm_stages *stages)
         lm_free(stages->items[i].text);
         lm_free(stages->items[i].content);
         lm_regex_free(stages->items[i].regex);
+        lm_charsmap_free(stages->items[i].charsmap);
     }
     stages->count = 0;
 }
