@@ -237,6 +237,9 @@ struct lm_encoding {
     size_t source_length;
     unsigned flags;
     loam_error *error;
+    /* Where not NULL: gets the pieces instead of the model. */
+    int (*take)(void *user, const char *piece, size_t length);
+    void *user;
 };
 /* A token that stands for [at, end) of the span. */
 static inline int lm_encoding_push(struct lm_encoding *encoding, int32_t id, const struct lm_span *span, size_t at,
@@ -347,11 +350,6 @@ int lm_tokenizer_pipeline(struct lm_tokenizer *tokenizer, const struct lm_docume
  * every reader; looks for holes among the ids. */
 int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_document *document,
                           const struct lm_value *root, loam_error *error);
-
-/* The JSON of a byte-level pipeline that splits by the regular expression. */
-int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *error);
-/* The same of a known pattern. */
-int lm_describe_pattern(const struct lm_pattern *pattern, struct lm_bytes *out, loam_error *error);
 
 /* Readers of the formats. `name` is what messages call the input. */
 int lm_tokenizer_from_json(const char *text, size_t length, const char *name, struct lm_tokenizer **tokenizer,

@@ -230,7 +230,7 @@ static int run(struct lm_encoding *encoding, size_t number, const struct lm_span
 {
     const struct lm_stages *stages = &encoding->tokenizer->pretokenizer;
     if (number == stages->count)
-        return lm_model_encode(encoding, span);
+        return encoding->take ? encoding->take(encoding->user, span->text, span->length) : lm_model_encode(encoding, span);
     const struct lm_stage *stage = &stages->items[number];
     switch ((enum kind)stage->kind) {
     case WORDS:
@@ -265,7 +265,7 @@ int lm_pretokenize(struct lm_encoding *encoding, const struct lm_span *span)
         plain = only->options[INVERT] ? only->behaviour == LM_REMOVED : only->behaviour == LM_ISOLATED;
     else if (plain)
         plain = !only->options[PREFIX_SPACE];
-    return plain ? lm_bpe_encode_scanned(encoding, only->pattern->scan, span) : run(encoding, 0, span);
+    return plain && !encoding->take ? lm_bpe_encode_scanned(encoding, only->pattern->scan, span) : run(encoding, 0, span);
 }
 
 static int read_behaviour(const struct lm_document *document, const struct lm_value *object, struct lm_stage *stage,

@@ -90,20 +90,35 @@ int lm_stream_finish(const struct lm_tokenizer *tokenizer, struct lm_stream *str
                      loam_error *error);
 void lm_stream_free(struct lm_stream *stream);
 
-/* Training byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Ids: the specials in their order, the 256 bytes in
- * the order of GPT-2's vocabulary, then a token a merge. A special in the text separates what stands around it. Each
- * file is one text. Fewer merges than asked for are made where the text has no more pairs; the observer is told. */
+/* Training. A special in the text separates what stands around it. Each file is one text.
+ *
+ * BYTES, byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Ids: the specials in their order, the 256 bytes in the
+ * order of GPT-2's vocabulary, then a token a merge.
+ * CHARACTERS, the same on characters: the specials, "<|unk|>" among them (added where it is not), the characters of the
+ * text by code point (where the size does not suffice for all the most frequent), then a token a merge.
+ * WORDS, a vocabulary of words and punctuation marks, cut at white space: words in byte order (where the size does not
+ * suffice the most frequent), then the specials, "<|endoftext|>" and "<|unk|>" among them (added where they are not). Text
+ * comes back with one space between words. No pattern.
+ *
+ * Fewer tokens than asked for are made where the text gives no more; the observer is told. */
+enum lm_training_kind { LM_TRAIN_BYTES, LM_TRAIN_CHARACTERS, LM_TRAIN_WORDS };
+enum { LM_TRAINING_MEMORY_LEAST = 64 << 20 };
 struct lm_tokenizer_training {
     const char *const *files;
     size_t file_count;
     const char *text; /* or this text, where file_count is 0 */
     size_t text_length;
-    int32_t vocabulary_size; /* bytes, merges and specials together */
+    enum lm_training_kind kind;
+    int32_t vocabulary_size; /* all tokens together */
     const char *pattern;     /* "gpt2", "llama3", … or a regular expression; NULL: "gpt2" */
     const char *const *specials;
     size_t special_count;
     bool ties_by_bytes; /* equal counts: the greater pair in byte order first; else the lower ids first */
     int threads;        /* 0: lm_processors(); the result does not depend on it */
+    /* Bytes of memory that training may take; 0: what it needs, else at least LM_TRAINING_MEMORY_LEAST. Where it does not
+     * suffice for the text's different words, the text is read several times, and the rarest words are left out, all of
+     * those that occur equally often; the observer is told. */
+    int64_t memory;
     const loam_observer *observer;
 };
 int lm_tokenizer_train(const struct lm_tokenizer_training *training, struct lm_tokenizer **tokenizer,
