@@ -69,7 +69,7 @@ static int convert(struct conversion *c, const char *type, loam_error *error)
     char name[8] = "";
     int code = lm_device_open(&(struct lm_device_options){0}, &c->device, error);
     if (!code)
-        code = lm_model_open(c->from, c->device, &(struct lm_model_options){0}, &c->model, error);
+        code = lm_model_open(c->from, c->device, &(struct lm_model_options){.plain = true}, &c->model, error);
     if (!code)
         code = open_words(c, error);
     if (code)
