@@ -116,6 +116,7 @@ static void run_as_it_lies(void **state)
     static const enum lm_dtype types[] = {LM_F32, LM_BF16, LM_F16, LM_Q8_0, LM_Q4_0};
     struct lm_device *device;
     int with_blocks = 0;
+    const char *folder = test_folder(), *file = test_path(folder, "m.gguf"), *again = test_path(folder, "again");
     assert_ok(lm_device_open(&(struct lm_device_options){.threads = 2}, &device, &error), &error);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
@@ -123,7 +124,6 @@ static void run_as_it_lies(void **state)
             struct lm_model *model;
             char from[256];
             snprintf(from, sizeof from, LOAM_TESTS "/golden/models/%s", names[i]);
-            const char *file = test_path(test_folder(), "m.gguf");
             assert_ok(write_gguf(from, file, types[t], device), &error);
             memset(one, 0, sizeof one), memset(two, 0, sizeof two);
             run(file, &(struct lm_model_options){.plain = true}, device, one);
@@ -133,7 +133,7 @@ static void run_as_it_lies(void **state)
             const bool blocks = lm_dtype_is_block(lm_model_matrix_dtype(model));    /* rows may be no whole blocks */
             const bool packed = blocks || (lm_model_config(model)->transposed_weights && types[t] != LM_F16);
             with_blocks += blocks;
-            const int code = lm_model_save(model, test_path(test_folder(), "again"), LM_F32, 0, &error);
+            const int code = lm_model_save(model, again, LM_F32, 0, &error);
             if (packed || code != LOAM_OK)    /* some matrices may have whole blocks where others have not */
                 assert_fails(code, &error, LOAM_EUSAGE, "GGUF");
             lm_model_close(model);
