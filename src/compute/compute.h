@@ -74,6 +74,7 @@ struct lm_matmul {
 /* Causal attention with grouped heads. Query t of sequence b sits at absolute key index q_start + t; it sees the keys j with
  * first <= j <= q_start + t, where first = max(segment_start[b*t_q + t] (0 if NULL), q_start + t - window + 1 if window).
  * Row pointers: q + (b*t_q + t)*q_stride + h*D; k and v + b*kv_batch_stride + j*kv_stride + (h / (H/KV))*D.
+ * With `pages` (forward only, batch 1) key j lies in row pages[j / page_rows]*page_rows + j % page_rows instead of row j.
  * Scores are scaled by `scale` (1/sqrt(D) as a rule). No T×T matrix is stored: backward uses lse, the log of each row's
  * sum of exponentials, [B,H,Tq]. What is not finite in v may come through in rows that do not see it, too (0 times NaN). */
 struct lm_attention {
@@ -83,6 +84,8 @@ struct lm_attention {
     const float *q; int64_t q_stride;
     const void *k, *v; int64_t kv_stride, kv_batch_stride;
     enum lm_dtype kv_dtype;             /* F32, or BF16 in a cache (forward only) */
+    const int32_t *pages;               /* NULL: keys lie one behind the other */
+    int64_t page_rows;
     const int32_t *segment_start;       /* [B,Tq] or NULL: packed samples do not see each other */
     float *out; int64_t out_stride;     /* [B*Tq, H*D], set */
     float *lse;                         /* [B,H,Tq], set forward (may be NULL when no backward follows), read backward */

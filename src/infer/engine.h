@@ -46,7 +46,7 @@
 
 #include "infer.h"
 
-enum { LM_PAGE = 64, LM_MOST_LOGPROBS = 20, LM_MOST_CHOICES = 128 };
+enum { LM_PAGE = LM_PAGE_ROWS, LM_MOST_LOGPROBS = 20, LM_MOST_CHOICES = 128 };
 
 struct lm_engine_options {
     int threads;                 /* 0: lm_processors() */

@@ -274,3 +274,19 @@ void *lm_model_weights(struct lm_model *model, enum lm_dtype *dtype)
     *dtype = model->dtype;
     return model->block;
 }
+
+enum lm_dtype lm_model_matrix_dtype(const struct lm_model *model)
+{
+    return model->views[lm_model_find(model, 0, LM_PART_DOWN)].dtype;
+}
+
+size_t lm_model_bytes(const struct lm_model *model)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < model->count; i++) {
+        uint64_t bytes = 0;
+        lm_dtype_bytes(model->views[i].dtype, (uint64_t)model->parameters[i].count, &bytes);
+        sum += (size_t)bytes;
+    }
+    return sum;
+}

@@ -110,6 +110,8 @@ struct lm_run {
     unsigned char *cached;         /* this layer's keys and values: [capacity][2·KV·D] of cached_dtype; NULL in training */
     enum lm_dtype cached_dtype;
     int64_t cached_length;         /* positions before this run's first */
+    const struct lm_span *spans;   /* several sequences' rows one behind the other, their cached rows in pages; NULL: one */
+    int64_t span_count;
 };
 int64_t lm_wide(const struct lm_config *config);            /* max(F, Q + H·D) */
 int64_t lm_qkv_width(const struct lm_config *config);       /* Q */
