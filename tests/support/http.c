@@ -35,7 +35,8 @@ bool http_send(int at, const void *data, size_t length)
 
 void http_request(struct lm_bytes *out, const char *method, const char *path, const char *headers, const char *body)
 {
-    assert_ok(lm_bytes_format(out, &error, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s", method, path, headers ? headers : ""), &error);
+    const char *host = headers && strstr(headers, "Host:") ? "" : "Host: 127.0.0.1\r\n";
+    assert_ok(lm_bytes_format(out, &error, "%s %s HTTP/1.1\r\n%s%s", method, path, host, headers ? headers : ""), &error);
     if (body)
         assert_ok(lm_bytes_format(out, &error, "Content-Length: %zu\r\n\r\n%s", strlen(body), body), &error);
     else
