@@ -313,7 +313,9 @@ static struct job *next_ready(struct lm_server *server, double *last_tick)
             if (!server->first_ready)
                 server->last_ready = NULL;
             job->ready = false;
-            return job;
+            if (job->runs)    /* else it ended before its turn came */
+                return job;
+            continue;
         }
         if (server->stopping)
             return NULL;
