@@ -140,8 +140,8 @@ function statsText(message) {
   const parts = [];
   const s = message.stats;
   if (s?.tokens) parts.push(`${s.tokens} token${s.tokens === 1 ? "" : "s"}`);
-  if (s?.rate) parts.push(`${s.rate.toFixed(1)} tokens/s`);
-  if (s?.first !== undefined) parts.push(`first after ${s.first < 1 ? Math.round(s.first * 1000) + " ms" : s.first.toFixed(1) + " s"}`);
+  if (s?.rate) parts.push(`${s.rate.toFixed(s.rate < 100 ? 1 : 0)} tokens/s`);
+  if (s?.first !== undefined) parts.push(`first after ${s.first < 1 ? Math.ceil(s.first * 1000) + " ms" : s.first.toFixed(1) + " s"}`);
   if (message.stopped) parts.push("stopped");
   if (s?.reason === "length") parts.push("cut at the limit of tokens");
   return parts.join(" · ");
@@ -209,6 +209,7 @@ function drawEditor(node, words, tools, message, index) {
     current.messages.length = index;
     current.messages.push({ role: "user", content: text });
     answer();
+    $("input").focus();
   };
   area.value = message.content;
   area.rows = Math.min(12, message.content.split("\n").length + 1);
@@ -279,7 +280,6 @@ async function answer() {
   running?.abort.abort();
   conversation.model = $("model").value;
   conversation.messages.push(message);
-  if (!conversation.title) conversation.title = conversation.messages[0].content.trim().split("\n")[0].slice(0, 60);
   running = task;
   trouble("");
   drawMessages();
@@ -352,6 +352,7 @@ function send() {
   editing = -1;
   if (current.messages.at(-1)?.role === "user") current.messages.pop();    // one that was never answered
   current.messages.push({ role: "user", content: text });
+  if (!current.title) current.title = text.split("\n")[0].slice(0, 60);
   keep();
   answer();
 }
@@ -481,4 +482,4 @@ addEventListener("beforeunload", () => { if (running?.conversation.messages.leng
 setTheme();
 open(store.all()[0] || store.create(""));
 start();
-if (matchMedia("(hover: hover)").matches) $("input").focus();
+if (!matchMedia("(pointer: coarse)").matches) $("input").focus();
