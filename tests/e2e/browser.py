@@ -103,10 +103,8 @@ class Page:
     def look(self, script):
         try:
             return self.run(script)
-        except RuntimeError as trouble:    # the page is being left for another
-            if "navigated" in str(trouble) or "context" in str(trouble):
-                return None
-            raise
+        except (AssertionError, RuntimeError):    # nothing of the kind is there yet, or the page is being left for another
+            return None
 
     def type(self, text):
         self.call("Input.insertText", text=text)
