@@ -67,12 +67,13 @@ async function copy(text) {
   say("Copied");
 }
 
+// Resolves to true where Delete is pressed. The event that a dialog has closed may come when it is open for the next question already.
+let answerSure = () => {};
 function sure(text) {
-  const dialog = $("sure-dialog");
+  answerSure(false);
   $("sure-text").textContent = text;
-  dialog.returnValue = "";
-  dialog.showModal();
-  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
+  $("sure-dialog").showModal();
+  return new Promise((done) => { answerSure = done; });
 }
 
 // --- Conversations ---
@@ -476,6 +477,8 @@ $("clear-all").addEventListener("click", async () => {
   for (const conversation of store.all()) store.remove(conversation.id);
   openNew();
 });
+$("sure-yes").addEventListener("click", () => answerSure(true));
+$("sure-dialog").addEventListener("close", () => { if (!$("sure-dialog").open) answerSure(false); });
 addEventListener("storage", (event) => { if (store.isConversation(event.key)) drawList(); });
 addEventListener("beforeunload", () => { if (running?.conversation.messages.length) store.save(running.conversation); });
 
