@@ -37,6 +37,7 @@ static int make(const struct lm_config *config, struct lm_device *device, const 
         model->config.vocabulary = grown;
     model->device = device;
     model->loaded = options->load;
+    model->plain = options->plain;
     model->dtype = options->dtype;
     int code = lm_parameters(&model->config, &model->parameters, &model->count, error);
     if (!code)
@@ -155,7 +156,7 @@ int lm_model_load(struct lm_model *model, void *block, loam_error *error)
     }
     model->block = block;
     for (size_t i = 0; i < model->count; i++)
-        model->views[i] = (struct lm_view){(char *)block + model->parameters[i].offset * element, model->dtype};
+        model->views[i] = (struct lm_view){.data = (char *)block + model->parameters[i].offset * element, .dtype = model->dtype};
     int code = LOAM_OK;
     if (model->random)
         lm_model_draw(model);

@@ -96,6 +96,8 @@ struct lm_model_options {
     void *block;                   /* with load: memory for the weights (lm_model_weight_bytes), NULL: allocated */
     bool later;                    /* with load: only configuration and shapes now, enough for lm_pass_create;
                                       lm_model_load brings the weights. What open can find wrong, it finds now */
+    bool plain;                    /* without load: weights of a GGUF file that are of block types, and those that lie there the other
+                                      way round, become F32 copies, so that the model can be saved */
     int64_t vocabulary;            /* with load: 0 the file's; more: embedding and head grow to this many rows, the new
                                       ones each the mean of the old, and the configuration with them; fewer: EUSAGE */
 };
@@ -105,8 +107,9 @@ size_t lm_model_weight_bytes(const struct lm_config *config, enum lm_dtype dtype
  * "model." prefix or its absence is fine. The device must outlive the model. */
 int lm_model_open(const char *directory, struct lm_device *device, const struct lm_model_options *options,
                   struct lm_model **model, loam_error *error);
-/* The configuration that a GGUF file's metadata and tensors give. lm_model_open takes such a file too: F32 and BF16 tensors are used where
- * they lie in the mapped file, all others, and Llama's q and k, whose rows stand in another order there, become copies. */
+/* The configuration that a GGUF file's metadata and tensors give. lm_model_open takes such a file too: F32, BF16 and block tensors are
+ * used where they lie in the mapped file; F16 becomes F32, and Llama's q and k, whose rows stand in another order there, become copies of
+ * their own type. */
 int lm_gguf_config(const struct lm_gguf *file, struct lm_config *config, loam_error *error);
 /* One GGUF file, which llama.cpp opens: F32, F16, BF16, Q8_0 or Q4_0 (its table and head Q8_0); vectors stay F32. `more` (may be NULL)
  * adds pairs: those of the tokenizer. */
