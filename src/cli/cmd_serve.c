@@ -24,7 +24,7 @@ static struct lm_serve_options read_options(const struct arguments *arguments)
     options.port = (int)values[OPT_PORT].whole;
     options.keys = values[OPT_KEYS].text;
     options.cors_origin = values[OPT_CORS].text;
-    options.memory = values[OPT_MEMORY].whole;
+    options.memory = values[OPT_SERVE_MEMORY].whole;
     options.body_bytes = (size_t)values[OPT_BODY_LIMIT].whole;
     options.timeout = values[OPT_TIMEOUT].number;
     options.engine.threads = thread_count(arguments);

@@ -1,50 +1,11 @@
 /* loam train, loam finetune */
 #include "common.h"
 #include "infer/infer.h"
-#include "train/train.h"
+#include "sweep.h"
 
 #include <string.h>
 
 enum { SAMPLE_TOKENS = 64 };
-
-/* "weight-decay" to "weight_decay". */
-static void key_of(const struct option *option, char key[64])
-{
-    snprintf(key, 64, "%s", option->name);
-    for (char *c = key; *c; c++)
-        if (*c == '-')
-            *c = '_';
-}
-
-static int set_option(struct lm_run_settings *settings, enum option_id id, const struct argument *value,
-                      loam_error *error)
-{
-    const struct option *option = &option_table[id];
-    char key[64];
-    key_of(option, key);
-    if (option->kind == KIND_FLAG)
-        return lm_run_settings_set(settings, key, "true", error);
-    if (option->kind != KIND_FILES)
-        return lm_run_settings_set(settings, key, value->text, error);
-    lm_run_settings_clear(settings, key);
-    int code = LOAM_OK;
-    for (size_t i = 0; code == LOAM_OK && i < value->count; i++)
-        code = lm_run_settings_set(settings, key, value->list[i], error);
-    return code;
-}
-
-/* Defaults, then the recipe, then what was typed. */
-static int collect(const struct arguments *arguments, struct lm_run_settings *settings, loam_error *error)
-{
-    const struct argument *recipe = &arguments->values[OPT_RECIPE];
-    int code = recipe->given ? lm_run_settings_read(settings, recipe->text, error) : LOAM_OK;
-    for (int id = 0; code == LOAM_OK && id < OPTION_IDS; id++)
-        if (option_table[id].setting && arguments->values[id].given)
-            code = set_option(settings, (enum option_id)id, &arguments->values[id], error);
-    if (code == LOAM_OK && arguments->operand_count > 0)
-        code = lm_run_settings_set(settings, "model", arguments->operands[0], error);
-    return code;
-}
 
 /* A resumed run takes its settings from run.yaml: whoever typed other ones is told. */
 static void note_ignored(const struct arguments *arguments, const struct lm_run_settings *typed, const char *directory)
@@ -58,7 +19,7 @@ static void note_ignored(const struct arguments *arguments, const struct lm_run_
             continue;
         char key[64];
         struct lm_bytes here = {0}, there = {0};
-        key_of(option, key);
+        setting_key(option, key);
         if (lm_run_settings_text(typed, key, &here, NULL) == LOAM_OK &&
             lm_run_settings_text(&kept, key, &there, NULL) == LOAM_OK && here.length && there.length &&
             strcmp(here.data, there.data) != 0)
@@ -167,7 +128,7 @@ static int run_command(const struct arguments *arguments, enum lm_run_kind kind)
     if (!needed(arguments, OPT_OUT))
         return EXIT_USAGE;
     lm_run_settings_init(&settings, kind);
-    int code = collect(arguments, &settings, &error);
+    int code = settings_collect(arguments, &settings, &error);
     int status = code == LOAM_OK ? run_with(arguments, &settings) : complain_error(&error);
     lm_run_settings_free(&settings);
     return status;

@@ -40,6 +40,12 @@ const struct command command_table[] = {
      "Trains every weight on the assistant's words. The data are JSONL or JSON files with messages, ShareGPT's, Alpaca's or "
      "openassistant-guanaco's form. The chat template is stored with the model.",
      "loam finetune base --data chat.jsonl --template chatml --add-tokens -o assistant", command_finetune},
+    {CMD_PLAN, "plan", "MODEL", 0, 1, "say what a training run will take, to the byte",
+     "Lays out everything of a run, as the run itself does: weights, gradients, optimizer, activations, logits, workspace; prints the "
+     "moment of a step at which most is live, the parts at that moment, the memory over the step, what lies on disk, and the predicted "
+     "time of a step here. Needs only MODEL's config.json. --fit SIZE searches the settings. Values with commas between are planned one "
+     "by one, all combinations.",
+     "loam plan model --seq 2048 --batch 1 --recompute layer\n    loam plan model --seq 2048 --fit 8GiB", command_plan},
     {CMD_EVAL, "eval", "MODEL --data FILE...", 1, 1, "measure the loss on text or conversations",
      "Prints loss (nats a token), perplexity, bits per byte and the number of tokens. Files named *.jsonl or *.json hold "
      "conversations, of which the assistant's words count; *.ids token ids; all others text.",

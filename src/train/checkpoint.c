@@ -7,86 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_ROOM = 112, SMALL_FILES = 1 << 20 };
+enum { SMALL_FILES = 1 << 20 };
 
 char *lm_checkpoint_path(const char *checkpoints, int64_t step, loam_error *error)
 {
     char name[40];
     snprintf(name, sizeof name, "step-%" PRId64, step);
     return lm_path_join(checkpoints, name, error);
-}
-
-/* What a run keeps besides the weights: first and second moments, and masters of bf16 weights. */
-struct part {
-    const char *prefix;
-    float *data;
-};
-
-static size_t parts_of(const struct lm_run *run, struct part parts[3])
-{
-    parts[0] = (struct part){"m.", run->memory.m};
-    parts[1] = (struct part){"v.", run->memory.v};
-    parts[2] = (struct part){"master.", run->memory.masters};
-    return run->memory.masters ? 3 : 2;
-}
-
-static int put_parts(const struct lm_run *run, struct lm_tensors_writer *writer, loam_error *error)
-{
-    struct part parts[3];
-    const size_t part_count = parts_of(run, parts);
-    size_t count;
-    const struct lm_parameter *table = lm_model_parameters(run->model, &count);
-    for (size_t p = 0; p < part_count; p++)
-        for (size_t i = 0; i < count; i++) {
-            int code = lm_tensors_put(writer, p * count + i, 0, parts[p].data + table[i].offset,
-                                      (size_t)table[i].count * sizeof(float), error);
-            if (code != LOAM_OK)
-                return code;
-        }
-    return LOAM_OK;
-}
-
-static int write_parts(const struct lm_run *run, const char *path, struct lm_tensor *list, char (*names)[NAME_ROOM],
-                       loam_error *error)
-{
-    struct part parts[3];
-    const size_t part_count = parts_of(run, parts);
-    size_t count;
-    const struct lm_parameter *table = lm_model_parameters(run->model, &count);
-    for (size_t p = 0; p < part_count; p++)
-        for (size_t i = 0; i < count; i++) {
-            const size_t at = p * count + i;
-            snprintf(names[at], NAME_ROOM, "%s%s", parts[p].prefix, table[i].name);
-            list[at] = (struct lm_tensor){.name = names[at],
-                                          .dtype = LM_F32,
-                                          .rank = table[i].rank,
-                                          .shape = table[i].shape,
-                                          .count = (uint64_t)table[i].count,
-                                          .bytes = (uint64_t)table[i].count * sizeof(float)};
-        }
-    struct lm_tensors_writer *writer;
-    int code = lm_tensors_create(path, list, part_count * count, NULL, &writer, error);
-    if (code != LOAM_OK)
-        return code;
-    code = put_parts(run, writer, error);
-    if (code == LOAM_OK)
-        return lm_tensors_finish(writer, error);
-    lm_tensors_abandon(writer);
-    return code;
-}
-
-static int write_training_state(const struct lm_run *run, const char *folder, loam_error *error)
-{
-    size_t count;
-    lm_model_parameters(run->model, &count);
-    struct lm_tensor *list = lm_alloc(3 * count, sizeof *list, error);
-    char(*names)[NAME_ROOM] = list ? lm_alloc(3 * count, sizeof *names, error) : NULL;
-    char *path = names ? lm_path_join(folder, "training_state.safetensors", error) : NULL;
-    int code = path ? write_parts(run, path, list, names, error) : LOAM_ENOMEM;
-    lm_free(path);
-    lm_free(names);
-    lm_free(list);
-    return code;
 }
 
 static void hex(struct lm_json_writer *writer, const char *key, uint64_t value)
@@ -121,6 +48,7 @@ static void write_progress(struct lm_json_writer *writer, const struct lm_run *r
     integer(writer, "epoch", state->place.epoch);
     integer(writer, "batch", state->place.batch);
     number(writer, "loss", state->loss);
+    number(writer, "grad_norm", state->grad_norm);
     number(writer, "eval_loss", state->eval_loss);
     number(writer, "best_loss", state->best_loss);
     integer(writer, "best_step", state->best_step);
@@ -186,7 +114,7 @@ static int write_state(const struct lm_run *run, const char *folder, loam_error 
     return code;
 }
 
-static int fill(const struct lm_run *run, const char *folder, loam_error *error)
+static int fill(struct lm_run *run, const char *folder, loam_error *error)
 {
     int code = lm_make_directories(folder, error);
     if (code == LOAM_OK)
@@ -194,7 +122,7 @@ static int fill(const struct lm_run *run, const char *folder, loam_error *error)
     if (code == LOAM_OK)
         code = lm_model_save(run->model, folder, run->settings.dtype, 0, error);
     if (code == LOAM_OK)
-        code = write_training_state(run, folder, error);
+        code = lm_state_save(run, folder, error);
     if (code == LOAM_OK)
         code = write_state(run, folder, error);
     return code == LOAM_OK ? lm_sync_directory(folder, error) : code;
@@ -214,9 +142,7 @@ static int discard(const char *folder, loam_error *error)
 static int check_room(const struct lm_run *run, loam_error *error)
 {
     const struct lm_run_memory *memory = &run->memory;
-    const size_t n = memory->parameters;
-    const size_t weight = run->settings.dtype == LM_F32 ? 4 : 2;
-    const int64_t needed = (int64_t)(n * (weight + (memory->masters ? 12 : 8)) + SMALL_FILES);
+    const int64_t needed = (int64_t)memory->plan.checkpoint + SMALL_FILES;
     int64_t space;
     int code = lm_free_space(run->checkpoints, &space, error);
     if (code != LOAM_OK || space >= needed)

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LONGEST_DEFAULT_SEQ = 1024, LONGEST_DEFAULT_WARMUP = 500, DETAIL_ROOM = 256 };
+enum { LONGEST_DEFAULT_WARMUP = 500, DETAIL_ROOM = 256 };
 
 void lm_run_note(const struct lm_run *run, const char *format, ...)
 {
@@ -83,6 +83,9 @@ static int start_new(struct lm_run *run, const struct lm_run_settings *settings,
     int code = lm_run_settings_copy(settings, &run->settings, error);
     if (code == LOAM_OK)
         code = lm_run_settings_check(&run->settings, error);
+    if (code == LOAM_OK && run->settings.ranks > 1)
+        code = lm_fail(error, LOAM_EUNSUPPORTED, "setting 'ranks': found %lld; this version runs on one rank, and plans for more "
+                       "(loam plan)", (long long)run->settings.ranks);
     if (code == LOAM_OK)
         code = refuse_used(run, error);
     if (code == LOAM_OK)
@@ -175,6 +178,46 @@ static int open_tokenizer(struct lm_run *run, loam_error *error)
 
 /* --- Model and data --- */
 
+static int64_t memory_limit(const struct lm_run_settings *settings)
+{
+    const int64_t machine = lm_memory_limit();
+    return machine > 0 && machine < settings->memory ? machine : settings->memory;
+}
+
+/* With a limit: what is left open is chosen for it. What the process has taken already, for a tokenizer say, is taken off. */
+static int choose_memory(struct lm_run *run, loam_error *error)
+{
+    struct lm_run_settings *settings = &run->settings;
+    struct lm_fit list[LM_FITS];
+    size_t count, changes;
+    char size[32], total[32];
+    if (settings->memory <= 0 || run->resumed)
+        return LOAM_OK;
+    int code = lm_run_settings_settle_length(settings, error);
+    const int64_t more = lm_memory_resident() - (int64_t)lm_run_other();
+    const int64_t limit = memory_limit(settings) - (more > 0 ? more : 0);
+    if (code == LOAM_OK)
+        code = lm_run_fit(settings, limit, list, &count, &changes, error);
+    if (code != LOAM_OK)
+        return code;
+    lm_format_size(memory_limit(settings), size);
+    if (count > 0) {
+        lm_fit_apply(&list[0], settings);
+        lm_format_size((int64_t)list[0].plan.total, total);
+        lm_run_note(run, "for %s of memory: %s; %s, %.3g seconds a step; costs: %s", size, list[0].changes, total,
+                    list[0].plan.seconds_per_step, list[0].cost);
+        return LOAM_OK;
+    }
+    struct lm_bytes text = {0};
+    for (size_t i = 0; i < changes; i++)
+        lm_bytes_format(&text, NULL, "%s%s (%.3g seconds a step)", i ? "; or " : "", list[i].changes,
+                        list[i].plan.seconds_per_step);
+    lm_fail(error, LOAM_ENOMEM, "nothing that the settings leave open fits into %s; the cheapest changes that would: %s", size,
+            text.data ? text.data : "none, take a smaller model");
+    lm_bytes_free(&text);
+    return LOAM_ENOMEM;
+}
+
 static int open_model(struct lm_run *run, loam_error *error)
 {
     struct lm_run_settings *settings = &run->settings;
@@ -205,7 +248,7 @@ static int settle_length(struct lm_run *run, loam_error *error)
     struct lm_run_settings *settings = &run->settings;
     const int64_t context = lm_model_config(run->model)->context;
     if (settings->seq < 0)
-        settings->seq = context < LONGEST_DEFAULT_SEQ ? context : LONGEST_DEFAULT_SEQ;
+        settings->seq = context < LM_LONGEST_DEFAULT_SEQ ? context : LM_LONGEST_DEFAULT_SEQ;
     if (settings->seq > context)
         return lm_fail(error, LOAM_EUSAGE,
                        "setting 'seq': found %lld, and the model's context is %lld; use at most that",
@@ -293,6 +336,10 @@ static void settle_steps(struct lm_run *run)
             settings->steps / 20 < LONGEST_DEFAULT_WARMUP ? settings->steps / 20 : LONGEST_DEFAULT_WARMUP;
     if (settings->min_lr < 0)
         settings->min_lr = settings->lr / 10;
+    const struct lm_run_form form = lm_run_form_of(settings);
+    if (settings->dtype == LM_BF16)
+        settings->masters = form.masters;
+    settings->gradients = form.gradients_bf16 ? LM_GRADIENTS_BF16 : LM_GRADIENTS_F32;
 }
 
 /* --- The directory and the arena --- */
@@ -344,25 +391,18 @@ static int open_memory(struct lm_run *run, loam_error *error)
 {
     const struct lm_run_settings *settings = &run->settings;
     const int64_t micro_batches = settings->accumulate < run->batches ? settings->accumulate : run->batches;
-    size_t count;
-    const struct lm_parameter *table = lm_model_parameters(run->model, &count);
-    int code = lm_groups_make(table, count, &run->groups, &run->group_count, error);
-    if (code == LOAM_OK)
-        code = lm_run_memory_lay_out(&run->memory, settings, run->model, micro_batches, error);
-    return code == LOAM_OK ? lm_run_memory_fits(&run->memory, error) : code;
+    int code = lm_run_memory_lay_out(&run->memory, settings, run->model, micro_batches, error);
+    if (code != LOAM_OK)
+        return code;
+    lm_run_plan_count(&run->memory.plan);
+    return lm_run_memory_fits(&run->memory, settings, error);
 }
 
 static int load(struct lm_run *run, loam_error *error)
 {
-    struct lm_run_memory *memory = &run->memory;
-    int code = lm_run_memory_map(memory, error);
-    if (code == LOAM_OK)
-        code = lm_model_load(run->model, memory->weights, error);
+    int code = lm_run_memory_map(&run->memory, run->directory, error);
     if (code == LOAM_OK && run->resumed)
         code = lm_checkpoint_load(run, error);
-    else if (code == LOAM_OK && memory->masters)
-        lm_device_ops(run->device)
-            ->convert(run->device, (int64_t)memory->parameters, LM_BF16, memory->weights, LM_F32, memory->masters);
     return code == LOAM_OK ? lm_device_check(run->device, error) : code;
 }
 
@@ -370,12 +410,14 @@ int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, cons
                 loam_error *error)
 {
     run->log.file = -1;
-    run->state.eval_loss = run->state.best_loss = NAN;
+    run->state.eval_loss = run->state.best_loss = run->state.grad_norm = NAN;
     int code = name_paths(run, directory, error);
     if (code == LOAM_OK)
         code = resume ? start_again(run, error) : start_new(run, settings, error);
     if (code == LOAM_OK)
         code = open_tokenizer(run, error);
+    if (code == LOAM_OK)
+        code = choose_memory(run, error);
     if (code == LOAM_OK)
         code = open_model(run, error);
     if (code == LOAM_OK)
@@ -401,7 +443,6 @@ void lm_run_close(struct lm_run *run)
     if (run->device)
         lm_device_give_scratch(run->device, NULL, 0);
     lm_run_memory_free(&run->memory);
-    lm_free(run->groups);
     lm_samples_close(run->samples);
     lm_samples_close(run->eval_samples);
     lm_model_close(run->model);

@@ -36,7 +36,9 @@ static int evaluate(struct lm_run *run, bool *better, loam_error *error)
     struct lm_evaluation evaluation;
     loam_observer observer = run->hooks->observer ? *run->hooks->observer : (loam_observer){0};
     observer.cancelled = NULL; /* a stop waits for the end of the evaluation, so that a resumed run sees the same */
-    int code = lm_evaluate_with(run->memory.pass, run->eval_samples, &batch, &observer, &evaluation, error);
+    struct lm_pass_hooks hooks;
+    lm_run_hooks_for(&run->memory, &hooks);
+    int code = lm_evaluate_with(run->memory.pass, &hooks, run->eval_samples, &batch, &observer, &evaluation, error);
     if (code != LOAM_OK)
         return code;
     struct lm_run_state *state = &run->state;

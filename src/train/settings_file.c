@@ -159,5 +159,8 @@ int lm_run_settings_copy(const struct lm_run_settings *from, struct lm_run_setti
     lm_bytes_free(&text);
     if (code == LOAM_OK)
         code = lm_run_sources_copy(&from->data, &to->data, error);
+    to->ranks = from->ranks;
+    to->zero = from->zero;
+    to->given = from->given;
     return code == LOAM_OK ? lm_run_sources_copy(&from->eval_data, &to->eval_data, error) : code;
 }

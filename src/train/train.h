@@ -36,6 +36,9 @@ struct lm_run_sources {
     size_t count;
 };
 
+enum lm_gradient_kind { LM_GRADIENTS_F32, LM_GRADIENTS_BF16 };
+enum lm_offload { LM_OFFLOAD_OPTIMIZER = 1, LM_OFFLOAD_WEIGHTS = 2, LM_OFFLOAD_ACTIVATIONS = 4 };
+
 /* Every setting of a run. Keys of recipes and run.yaml are the members' names; on the command line `_` is `-`.
  * A number that is LM_SETTING_AUTO is chosen when the run starts, and run.yaml has what was chosen. */
 enum { LM_SETTING_AUTO = -1 };
@@ -63,7 +66,19 @@ struct lm_run_settings {
     bool overfit_one_batch; /* the first step's batches over and over: the loss must go to nothing */
     enum lm_recompute_kind recompute;
     int64_t recompute_every; /* recompute: K gives LAYER and K */
-    enum lm_dtype dtype;     /* f32, or bf16 weights with fp32 masters */
+    enum lm_dtype dtype;     /* of the weights: f32 or bf16 */
+    int64_t masters;         /* bf16 weights: true, fp32 masters besides; false, the weights alone, rounded stochastically; AUTO:
+                                masters where optimizer_state is f32 */
+    int64_t gradients;       /* enum lm_gradient_kind; AUTO: bf16 where the weights are bf16 alone, else f32 */
+    enum lm_state_kind optimizer_state;    /* f32, bf16 or 8bit: AdamW's two moments */
+    bool fused_step;         /* the optimizer's step inside the backward pass: one layer's gradients exist at a time */
+    bool exact_clip;         /* key "fused_clip": how a fused step clips: by the norm of the previous step (the first step: of a
+                                pass before it), or by that of a pass before each step */
+    unsigned offload;        /* enum lm_offload, what lies on disk */
+    int64_t memory;          /* the most bytes the run may take, 0: what the machine has. Where it is set, what is not set of
+                                recompute, optimizer_state, ... is chosen for it */
+    int64_t ranks, zero;     /* of a plan: processes that share the work, and ZeRO's stage, 0 to 3 */
+    uint64_t given;          /* which keys were set: lm_run_settings_given */
     int64_t eval_every;      /* steps; 0: at the end of every epoch (and of the run) */
     int64_t patience;        /* stop after so many evaluations without a better loss; 0: never */
     int64_t save_every;      /* steps between checkpoints; 0: at evaluations and at the end only */
@@ -85,6 +100,8 @@ void lm_run_settings_clear(struct lm_run_settings *settings, const char *key);
 bool lm_run_settings_knows(const char *key);
 int lm_run_settings_text(const struct lm_run_settings *settings, const char *key, struct lm_bytes *text,
                          loam_error *error);
+/* Whether the key was set, by whatever file or line. */
+bool lm_run_settings_given(const struct lm_run_settings *settings, const char *key);
 /* The keys in the order of run.yaml, NULL at the end. */
 const char *const *lm_run_settings_keys(void);
 /* From a run.yaml alone: it says of which command it is. The caller frees, also on failure. */
@@ -99,19 +116,78 @@ int lm_run_settings_write(const struct lm_run_settings *settings, struct lm_byte
 /* What only shows when all is set: no model, no data, no end (LOAM_EUSAGE). */
 int lm_run_settings_check(const struct lm_run_settings *settings, loam_error *error);
 
+/* The part of it that a plan needs: settings about memory that exclude each other (LOAM_EUSAGE). */
+int lm_run_settings_check_plan(const struct lm_run_settings *settings, loam_error *error);
+/* seq, where it is AUTO: the context in the model's config.json, at most 1024. */
+int lm_run_settings_settle_length(struct lm_run_settings *settings, loam_error *error);
+
 /* The learning rate of step 1..steps: rises from lr/warmup to lr over `warmup` steps, then constant, or falls to min_lr
  * at the last step. */
 double lm_schedule_rate(const struct lm_run_settings *settings, int64_t step);
 
 /* --- The memory of a run --- */
 
-/* Bytes, each part rounded up to its place in the arena, so that they add up to `total`. */
+/* Bytes of one rank. The parts are what is live at the peak moment and add up to `total`, which is the process's peak resident size:
+ * the arena, touched in full before the first step, and `other`, the program and what it holds besides. `workspace` has what the
+ * packing leaves empty at that moment, arena - live. */
 struct lm_run_plan {
-    size_t weights, masters, gradients, optimizer, activations, batches, total;
+    size_t weights, gradients, optimizer, activations, logits, workspace, other, total;
+    size_t arena, live;
+    size_t scratch_optimizer, scratch_weights, scratch_activations;    /* on disk while it runs */
+    size_t checkpoint, model, disk;    /* on disk: one checkpoint; the model at the end; all together with the checkpoints kept */
+    int64_t parameters;
+    int32_t peak;                      /* lm_moment_text has its name */
+    char peak_moment[64];
+    double seconds_per_step;           /* predicted from how long this machine takes for each operation; 0: not asked for */
+    double tokens_per_second;
 };
 /* The layout of a run without memory behind it; only config.json of settings->model is read. Settings must not hold
  * AUTO where it changes sizes (seq). */
 int lm_run_plan_make(const struct lm_run_settings *settings, struct lm_run_plan *plan, loam_error *error);
+
+/* The same with seconds and tokens a second: takes a second to find out. */
+int lm_run_plan_predict(const struct lm_run_settings *settings, struct lm_run_plan *plan, loam_error *error);
+
+/* --- What would fit --- */
+
+/* One way to keep things: what a search may choose. */
+struct lm_fit {
+    enum lm_recompute_kind recompute;
+    int64_t recompute_every, batch, accumulate, seq;
+    enum lm_dtype dtype;
+    enum lm_state_kind optimizer_state;
+    bool fused_step;
+    unsigned offload;
+    struct lm_run_plan plan;           /* with its prediction */
+    char changes[160];                 /* "recompute layer, optimizer-state 8bit": what differs from the settings it was asked for */
+    char cost[200];                    /* "31 % more time; 2.4 GiB to and from the disk a step" */
+};
+enum { LM_FITS = 5 };
+/* Searches what is not given in `settings` for runs of at most `bytes`: up to LM_FITS of them, the fastest first, then slower ones
+ * that take clearly less. None fits: count 0, and `list` has up to three ways to make it fit that change as little as they can,
+ * cheapest first (*changes of them): for those, what is given is changed too. */
+int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, struct lm_fit list[LM_FITS], size_t *count,
+               size_t *changes, loam_error *error);
+/* The settings become those of a fit; what was chosen counts as given. */
+void lm_fit_apply(const struct lm_fit *fit, struct lm_run_settings *settings);
+
+/* The picture of it: bytes of each part at each moment, and the places live at the peak, those of one name together. */
+enum lm_plan_part { LM_PLAN_WEIGHTS, LM_PLAN_GRADIENTS, LM_PLAN_OPTIMIZER, LM_PLAN_ACTIVATIONS, LM_PLAN_LOGITS, LM_PLAN_WORKSPACE,
+                    LM_PLAN_PARTS };
+struct lm_plan_picture {
+    int32_t moments;
+    size_t (*live)[LM_PLAN_PARTS];     /* [moments] */
+    char (*names)[64];                 /* [moments] */
+    struct lm_plan_line {
+        const char *name;              /* a literal */
+        size_t bytes, count;
+    } *lines;
+    size_t line_count;
+};
+int lm_run_plan_picture(const struct lm_run_settings *settings, struct lm_run_plan *plan, struct lm_plan_picture *picture,
+                        loam_error *error);
+void lm_plan_picture_free(struct lm_plan_picture *picture);
+const char *lm_plan_part_name(enum lm_plan_part part);
 
 /* --- Running --- */
 
