@@ -208,3 +208,25 @@ int64_t lm_scratch_moved(struct lm_scratch *scratch)
     pthread_mutex_unlock(&scratch->lock);
     return moved;
 }
+
+int lm_scratch_speed(const char *folder, double *seconds, loam_error *error)
+{
+    enum { BYTES = 32 << 20, PIECE = 1 << 20 };
+    char *piece = lm_alloc(PIECE, 1, error);
+    if (!piece)
+        return LOAM_ENOMEM;
+    const int file = open_nameless(folder);
+    int failed = file < 0 ? errno : 0;
+    const double begin = lm_seconds();
+    for (int write = 1; write >= 0; write--) {
+        for (int64_t at = 0; at < BYTES && !failed; at += PIECE)
+            failed = move(file, &(struct lm_transfer){.data = piece, .bytes = PIECE, .offset = at, .write = write});
+        if (write && !failed)
+            failed = fdatasync(file) ? errno : posix_fadvise(file, 0, BYTES, POSIX_FADV_DONTNEED);
+    }
+    *seconds = (lm_seconds() - begin) / (2.0 * BYTES);
+    if (file >= 0)
+        close(file);
+    lm_free(piece);
+    return failed ? lm_fail_errno(error, failed, "%s: the speed of its disk cannot be measured", folder) : LOAM_OK;
+}

@@ -301,6 +301,12 @@ static int show(const struct arguments *arguments, struct planned *planned, stru
         return code;
     if (!writer) {
         print_plan(planned);
+        if (!planned->fits) {
+            struct lm_bytes text = {0};
+            lm_run_fit_text(planned->settings, planned->limit, ".", &text);
+            printf("what would fit%s\n", text.data ? text.data : ": nothing that was found");
+            lm_bytes_free(&text);
+        }
         return compare ? print_compared(planned->settings, error) : LOAM_OK;
     }
     lm_json_begin_object(writer);
@@ -370,7 +376,7 @@ static int fit(const struct arguments *arguments, struct lm_run_settings *settin
     char size[32];
     int code = settle(settings, error);
     if (code == LOAM_OK)
-        code = lm_run_fit(settings, bytes, list, &count, &changes, error);
+        code = lm_run_fit(settings, bytes, ".", list, &count, &changes, error);
     if (code != LOAM_OK)
         return code;
     if (writer) {

@@ -272,7 +272,7 @@ int lm_pass_go(struct lm_pass *pass, const struct lm_pass_input *input, const st
         return code;
     struct going going = {.pass = pass, .input = input, .gradients = pass->options.backward ? work->gradients : NULL,
                           .hooks = work->hooks, .scale = work->scale, .error = error};
-    if (!going.hooks)
+    if (!going.hooks || !going.hooks->enter)
         lm_model_refresh_biases(model);
     begin(&going);
     if (going.code == LOAM_OK)

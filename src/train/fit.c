@@ -10,7 +10,8 @@
 /* A search over one model: everything is looked at roughly, and what is chosen laid out exactly. */
 struct search {
     const struct lm_run_settings *asked;
-    int64_t bytes;
+    int64_t bytes, disk;               /* what may be taken */
+    char *folder;                      /* the first above the run's that is there */
     struct lm_sketch sketches[2];      /* of fp32 weights, of bf16 weights */
     struct lm_speed speeds[2];
     bool open[2], free_hand;           /* free_hand: what is given may be changed too */
@@ -59,7 +60,7 @@ static int open_sketch(struct search *search, const struct lm_run_settings *sett
     search->open[which] = true;
     int code = lm_sketch_open(settings, &search->sketches[which], error);
     return code ? code : lm_speed_measure(&search->sketches[which].config, settings, search->sketches[which].device,
-                                          &search->speeds[which], error);
+                                          search->folder, &search->speeds[which], error);
 }
 
 /* Fills in the plan. Settings that exclude each other, or cannot be addressed, are no failure: false. */
@@ -67,6 +68,10 @@ static bool look(struct search *search, struct lm_fit *fit, bool rough)
 {
     struct lm_run_settings settings = *search->asked;
     put(fit, &settings);
+    if (!lm_run_settings_given(search->asked, "masters"))    /* what a run has settled on for other types */
+        settings.masters = LM_SETTING_AUTO;
+    if (!lm_run_settings_given(search->asked, "gradients"))
+        settings.gradients = LM_SETTING_AUTO;
     const int which = settings.dtype == LM_BF16;
     struct lm_sketch *sketch = &search->sketches[which];
     loam_error ignored;
@@ -108,7 +113,7 @@ static double score(const struct search *search, const struct lm_fit *fit)
 
 static int add(struct search *search, struct lm_fit *fit, loam_error *error)
 {
-    if (!look(search, fit, true) || (int64_t)fit->plan.total > search->bytes)
+    if (!look(search, fit, true) || (int64_t)fit->plan.total > search->bytes || (int64_t)fit->plan.disk > search->disk)
         return LOAM_OK;
     if (search->count == search->room) {
         const size_t room = search->room ? 2 * search->room : 64;
@@ -312,13 +317,32 @@ static void choose_changes(struct search *search, bool *used, struct lm_fit *lis
     }
 }
 
-int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, struct lm_fit list[LM_FITS], size_t *count,
-               size_t *changes, loam_error *error)
+/* The run's folder may be yet to be made. */
+static int find_disk(struct search *search, const char *folder, loam_error *error)
+{
+    search->folder = lm_copy_string(folder, strlen(folder), error);
+    if (!search->folder)
+        return LOAM_ENOMEM;
+    while (!lm_is_directory(search->folder)) {
+        char *slash = strrchr(search->folder, '/');
+        if (!slash || slash == search->folder) {
+            strcpy(search->folder, slash ? "/" : ".");
+            break;
+        }
+        *slash = 0;
+    }
+    return lm_free_space(search->folder, &search->disk, error);
+}
+
+int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, const char *folder, struct lm_fit list[LM_FITS],
+               size_t *count, size_t *changes, loam_error *error)
 {
     struct search search = {.asked = settings, .bytes = bytes};
     struct lm_fit as_it_is = fit_of(settings);
     *count = *changes = 0;
-    int code = open_sketch(&search, settings, error);
+    int code = find_disk(&search, folder, error);
+    if (code == LOAM_OK)
+        code = open_sketch(&search, settings, error);
     if (code == LOAM_OK)
         code = vary_batch(&search, error);
     const bool fits = search.count > 0;
@@ -340,9 +364,26 @@ int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, struct lm_
         code = LOAM_ENOMEM;
     }
     lm_free(used);
+    lm_free(search.folder);
     lm_free(search.fits);
     for (int i = 0; i < 2; i++)
         if (search.open[i])
             lm_sketch_close(&search.sketches[i]);
     return code;
+}
+
+void lm_run_fit_text(const struct lm_run_settings *settings, int64_t bytes, const char *folder, struct lm_bytes *text)
+{
+    struct lm_fit list[LM_FITS];
+    size_t count, changes;
+    loam_error ignored;
+    if (lm_run_fit(settings, bytes, folder, list, &count, &changes, &ignored) != LOAM_OK)
+        return;
+    if (count + changes == 0) {
+        lm_bytes_format(text, NULL, ": no change of these settings would; take a smaller model");
+        return;
+    }
+    for (size_t i = 0; i < count + changes && i < 3; i++)
+        lm_bytes_format(text, NULL, "%s%s (%.3g seconds a step)", i ? "; or " : ": the cheapest changes that would: ", list[i].changes,
+                        list[i].plan.seconds_per_step);
 }

@@ -35,8 +35,7 @@ int lm_run_memory_fits(const struct lm_run_memory *memory, const struct lm_run_s
     return lm_fail(
         error, LOAM_ENOMEM,
         "this run needs %s of memory and may use %s: weights, gradients and optimizer take %s, activations and what works on "
-        "them %s; loam plan --fit says what would fit: recomputing, narrower or fused "
-        "optimizer steps, state on disk, a smaller batch or seq",
+        "them %s",
         total, here, fixed, activations);
 }
 

@@ -197,7 +197,7 @@ static int choose_memory(struct lm_run *run, loam_error *error)
     const int64_t more = lm_memory_resident() - (int64_t)lm_run_other();
     const int64_t limit = memory_limit(settings) - (more > 0 ? more : 0);
     if (code == LOAM_OK)
-        code = lm_run_fit(settings, limit, list, &count, &changes, error);
+        code = lm_run_fit(settings, limit, run->directory, list, &count, &changes, error);
     if (code != LOAM_OK)
         return code;
     lm_format_size(memory_limit(settings), size);
@@ -209,11 +209,8 @@ static int choose_memory(struct lm_run *run, loam_error *error)
         return LOAM_OK;
     }
     struct lm_bytes text = {0};
-    for (size_t i = 0; i < changes; i++)
-        lm_bytes_format(&text, NULL, "%s%s (%.3g seconds a step)", i ? "; or " : "", list[i].changes,
-                        list[i].plan.seconds_per_step);
-    lm_fail(error, LOAM_ENOMEM, "nothing that the settings leave open fits into %s; the cheapest changes that would: %s", size,
-            text.data ? text.data : "none, take a smaller model");
+    lm_run_fit_text(settings, limit, run->directory, &text);
+    lm_fail(error, LOAM_ENOMEM, "nothing that the settings leave open fits into %s%s", size, text.data ? text.data : "");
     lm_bytes_free(&text);
     return LOAM_ENOMEM;
 }
@@ -387,6 +384,21 @@ static int prepare_directory(struct lm_run *run, bool resume, loam_error *error)
     return code == LOAM_OK ? lm_run_log_open(&run->log, run->log_path, run->state.step, error) : code;
 }
 
+/* The message of what does not fit, with what would. */
+static int name_changes(const struct lm_run *run, loam_error *error)
+{
+    struct lm_bytes text = {0};
+    const int64_t machine = lm_memory_limit(), asked = run->settings.memory;
+    const int64_t limit = asked > 0 && (machine <= 0 || asked < machine) ? asked : machine;
+    const int64_t more = (int64_t)run->memory.plan.other - (int64_t)lm_run_other();
+    char message[sizeof error->message];
+    snprintf(message, sizeof message, "%s", error->message);
+    lm_run_fit_text(&run->settings, limit - more, run->directory, &text);
+    lm_fail(error, LOAM_ENOMEM, "%s%s", message, text.data ? text.data : "");
+    lm_bytes_free(&text);
+    return LOAM_ENOMEM;
+}
+
 static int open_memory(struct lm_run *run, loam_error *error)
 {
     const struct lm_run_settings *settings = &run->settings;
@@ -395,7 +407,8 @@ static int open_memory(struct lm_run *run, loam_error *error)
     if (code != LOAM_OK)
         return code;
     lm_run_plan_count(&run->memory.plan);
-    return lm_run_memory_fits(&run->memory, settings, error);
+    code = lm_run_memory_fits(&run->memory, settings, error);
+    return code == LOAM_ENOMEM && error ? name_changes(run, error) : code;
 }
 
 static int load(struct lm_run *run, loam_error *error)

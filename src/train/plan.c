@@ -351,7 +351,7 @@ int lm_run_plan_predict(const struct lm_run_settings *settings, struct lm_run_pl
     struct lm_speed speed;
     int code = open_laid_out(settings, &sketch, error);
     if (code == LOAM_OK)
-        code = lm_speed_measure(&sketch.config, settings, sketch.device, &speed, error);
+        code = lm_speed_measure(&sketch.config, settings, sketch.device, settings->offload ? "." : NULL, &speed, error);
     if (code == LOAM_OK) {
         *plan = sketch.memory.plan;
         plan->seconds_per_step = lm_speed_step(&speed, &sketch.config, settings, plan);

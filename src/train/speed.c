@@ -153,7 +153,7 @@ static void time_optimizer(const struct bench *b, const struct lm_run_settings *
 }
 
 int lm_speed_measure(const struct lm_config *config, const struct lm_run_settings *settings, struct lm_device *device,
-                     struct lm_speed *speed, loam_error *error)
+                     const char *folder, struct lm_speed *speed, loam_error *error)
 {
     const size_t room = (size_t)WIDE * WIDE * sizeof(float);
     char *block = lm_block_map(3 * room + ROWS * sizeof(int32_t), error);
@@ -166,7 +166,7 @@ int lm_speed_measure(const struct lm_config *config, const struct lm_run_setting
     for (size_t i = 0; i < (size_t)WIDE * WIDE; i++)
         b.x[i] = b.y[i] = (float)((double)(i % 251) / 251 - 0.5);
     const int64_t rows = settings->batch * settings->seq;
-    *speed = (struct lm_speed){.disk = 1e-9};    /* 1 GB/s: what a solid-state disk gives */
+    *speed = (struct lm_speed){0};
     for (int linear = 0; linear < LM_SPEED_LINEARS; linear++)
         for (int which = 0; which < 3; which++)
             speed->linear[linear][which] = time_linear(&b, linear, which, rows);
@@ -175,7 +175,8 @@ int lm_speed_measure(const struct lm_config *config, const struct lm_run_setting
     time_rows(&b, speed);
     time_optimizer(&b, settings, speed);
     lm_block_unmap(block, 3 * room + ROWS * sizeof(int32_t));
-    return lm_device_check(device, error);
+    int code = lm_device_check(device, error);
+    return code == LOAM_OK && folder ? lm_scratch_speed(folder, &speed->disk, error) : code;
 }
 
 /* --- A step --- */

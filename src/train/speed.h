@@ -23,8 +23,9 @@ struct lm_speed {
     double square;                        /* norm and clearing of the gradient */
     double disk;                          /* seconds a byte */
 };
+/* `folder`: whose disk; NULL: none is used. */
 int lm_speed_measure(const struct lm_config *config, const struct lm_run_settings *settings, struct lm_device *device,
-                     struct lm_speed *speed, loam_error *error);
+                     const char *folder, struct lm_speed *speed, loam_error *error);
 double lm_speed_step(const struct lm_speed *speed, const struct lm_config *config, const struct lm_run_settings *settings,
                      const struct lm_run_plan *plan);
 

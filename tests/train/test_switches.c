@@ -3,6 +3,8 @@
 #include "support/tiny_run.h"
 
 #include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 static loam_error error;
 
@@ -206,6 +208,58 @@ static void state_of_another_kind(void **state)
         }
 }
 
+/* Weights that are no numbers: a fused step sees it at the head, before anything is stepped. */
+static void numbers_that_are_none(void **state)
+{
+    (void)state;
+    static const char *const ways[] = {"fused_step=true", "fused_step=true fused_clip=exact", "fused_step=true clip=0",
+                                       "fused_step=true offload=optimizer,weights recompute=layer"};
+    struct lm_device *device;
+    struct lm_model *model;
+    size_t count;
+    const char *spoilt = tiny_path(test_folder(), "spoilt");
+    assert_ok(lm_device_open(&(struct lm_device_options){.threads = 1}, &device, &error), &error);
+    assert_ok(lm_model_open(model_of(0), device, &(struct lm_model_options){.load = true, .dtype = LM_F32}, &model, &error), &error);
+    lm_model_parameters(model, &count);
+    *(float *)lm_model_weight(model, count / 2) = NAN;
+    assert_ok(lm_model_save(model, spoilt, LM_F32, 0, &error), &error);
+    lm_model_close(model);
+    lm_device_close(device);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct lm_run_settings settings;
+        struct lm_run_result result;
+        const char *directory = tiny_path(test_folder(), "run");
+        tiny_settings(&settings, spoilt, data_file());
+        set_words(&settings, ways[i]);
+        assert_fails(lm_run(&settings, directory, false, NULL, &result, &error), &error, LOAM_ENUMERIC, "step 1", "norm");
+        assert_null(strstr(error.message, "have been stepped"));
+        assert_false(lm_file_exists(tiny_path(directory, "checkpoints")));
+        lm_run_settings_free(&settings);
+    }
+}
+
+/* The scratch files of what lies on disk are refused before the run begins, where they have no room. */
+static void no_room_for_what_lies_on_disk(void **state)
+{
+    (void)state;
+    struct lm_run_settings settings;
+    struct lm_run_result result;
+    struct rlimit before, limit;
+    const char *directory = tiny_path(test_folder(), "run");
+    tiny_settings(&settings, model_of(0), data_file());
+    tiny_set(&settings, "offload", "optimizer");
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 64 << 10;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    const int code = lm_run(&settings, directory, false, NULL, &result, &error);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    if (code != LOAM_ENOSPACE || !strstr(error.message, "scratch"))
+        fail_msg("%s: %s", loam_status_name(code), error.message);
+    lm_run_settings_free(&settings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +269,8 @@ int main(void)
         cmocka_unit_test(weights_on_disk),
         cmocka_unit_test(resumed_with_other_switches),
         cmocka_unit_test(state_of_another_kind),
+        cmocka_unit_test(numbers_that_are_none),
+        cmocka_unit_test(no_room_for_what_lies_on_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
