@@ -40,6 +40,11 @@ const struct command command_table[] = {
      "Trains every weight on the assistant's words. The data are JSONL or JSON files with messages, ShareGPT's, Alpaca's or "
      "openassistant-guanaco's form. The chat template is stored with the model.",
      "loam finetune base --data chat.jsonl --template chatml --add-tokens -o assistant", command_finetune},
+    {CMD_DATA_SHOW, "data show", "FILE... --model DIR", 1, SIZE_MAX, "show samples as they will be trained on",
+     "Prints the first samples, what is trained on in green (between \u00AB and \u00BB where there are no colours), then how long samples are, how "
+     "well they fill rows of --seq positions, and how many are cut or left out, and why. Files named *.jsonl or *.json hold "
+     "conversations, *.ids token ids (these need no --model), all others text.",
+     "loam data show chat.jsonl --model loam-quickstart --limit 2", command_data_show},
     {CMD_PLAN, "plan", "MODEL", 0, 1, "say what a training run will take, to the byte",
      "Lays out everything of a run, as the run itself does: weights, gradients, optimizer, activations, logits, workspace; prints the "
      "moment of a step at which most is live, the parts at that moment, the memory over the step, what lies on disk, and the predicted "
@@ -74,6 +79,16 @@ const struct command command_table[] = {
      "or by NAME. A model is loaded when it is first asked for, and unloaded, the one unused for longest first, where --memory has no room for "
      "another. Only this machine can ask unless --host says otherwise. SIGTERM and Ctrl-C let running answers finish (--drain); a second one does not.",
      "loam serve loam-quickstart --port 8080", command_serve},
+    {CMD_LOOK_LOSSES, "look losses", "RUN...", 1, SIZE_MAX, "draw the loss curves of one or several runs",
+     "Reads each run's log.jsonl and draws the loss and the evaluation's loss over the steps: with dots on a terminal, with letters "
+     "elsewhere, into an SVG file with --svg.",
+     "loam look losses run", command_look_losses},
+    {CMD_MEASURE, "measure", "MODEL [--seq N,N,...] [--batch N,N,...]", 1, 1, "measure memory and speed over a sweep of settings",
+     "Trains some steps on random ids at every combination of the values given (comma lists), each in a process of its own, and prints "
+     "the memory that was planned, the most that was used, the seconds a step and tokens a second: all positions (raw), those that "
+     "hold a token (real), those trained on. What is refused or fails is a line of the table too. A MODEL with config.json alone gets "
+     "random weights. Nothing is kept of the runs.",
+     "loam measure base --seq 128,256 --batch 1,2 --csv measured.csv", command_measure},
     {CMD_BENCH, "bench", "[NAME...]", 0, SIZE_MAX, "measure this machine's limits, and how near loam comes to them",
      "Measures how many fp32 multiply-adds and how many bytes of memory this machine gives in a second, then, in the same run, each "
      "NAME (all of them where none is given): train_gpt2_124m_f32, a training step of 4 sequences of 256 tokens; prompt_llama_1b_bf16, "

@@ -9,10 +9,10 @@ enum { MANY = 1 << 30 };    /* for options that count: more would not fit anyway
 static const uint64_t everywhere = ~0ull;
 
 #define RUNS (ON(TRAIN) | ON(FINETUNE))
-#define PLANS (RUNS | ON(PLAN))
+#define PLANS (RUNS | ON(PLAN) | ON(MEASURE))
 #define SAMPLES (ON(GENERATE) | ON(CHAT))
-#define COMPUTES (RUNS | SAMPLES | ON(QUICKSTART) | ON(EVAL) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(BENCH) | ON(TOKENIZER_TRAIN) | \
-                  ON(SERVE))
+#define COMPUTES (RUNS | ON(MEASURE) | SAMPLES | ON(QUICKSTART) | ON(EVAL) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(BENCH) | \
+                  ON(TOKENIZER_TRAIN) | ON(SERVE))
 
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
@@ -20,13 +20,13 @@ const struct option option_table[OPTION_IDS] = {
                  .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(QUICKSTART),
                  .help = "where to write: a directory, for look a file"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
-                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) |
+                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) | ON(LOOK_LOSSES) | ON(MEASURE) |
                               ON(BENCH) | ON(DATA_SHOW) | ON(PLAN),
                   .help = "print JSON, for other programs"},
     [OPT_THREADS] = {"threads", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 4096,
                      .commands = COMPUTES | ON(PLAN), .help = "threads to compute with (default: every processor allowed)"},
     [OPT_SEED] = {"seed", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 0, .most = INFINITY,
-                  .commands = RUNS | SAMPLES | ON(INIT) | ON(QUICKSTART),
+                  .commands = RUNS | ON(MEASURE) | SAMPLES | ON(INIT) | ON(QUICKSTART),
                   .help = "seed of all random numbers: the same seed gives the same result"},
     [OPT_DTYPE] = {"dtype", 0, KIND_CHOICE, .setting = true, .placeholder = "TYPE", .choices = "f32|bf16",
                    .commands = PLANS | ON(INIT), .help = "element type of the weights; in training bf16 has fp32 masters besides, see --masters"},
@@ -72,15 +72,16 @@ const struct option option_table[OPTION_IDS] = {
                             "qwen2.5, gpt2, cl100k or o200k (default: known by its ranks)"},
 
     [OPT_DATA] = {"data", 0, KIND_FILES, .setting = true, .placeholder = "FILE...",
-                  .commands = RUNS | ON(EVAL) | ON(DATA_SHOW),
+                  .commands = RUNS | ON(EVAL),
                   .help = "what to read: text, conversations (JSONL), or *.ids with token ids; in a run FILE:WEIGHT draws a "
                           "file more or less often"},
     [OPT_EVAL_DATA] = {"eval-data", 0, KIND_FILES, .setting = true, .placeholder = "FILE...", .commands = RUNS,
                        .help = "data to evaluate on while training"},
     [OPT_TEMPLATE] = {"template", 0, KIND_CHOICE, .setting = true, .placeholder = "NAME",
-                      .choices = "llama2|llama3|chatml|plain", .commands = ON(FINETUNE) | ON(EVAL) | ON(CHAT) | ON(SERVE) | ON(DATA_SHOW),
+                      .choices = "llama2|llama3|chatml|plain|guanaco",
+                      .commands = ON(FINETUNE) | ON(EVAL) | ON(CHAT) | ON(SERVE) | ON(DATA_SHOW),
                       .help = "the chat template (default: the one stored with the model)"},
-    [OPT_STEPS] = {"steps", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = MANY, .commands = RUNS,
+    [OPT_STEPS] = {"steps", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = MANY, .commands = RUNS | ON(MEASURE),
                    .help = "optimizer steps; with --epochs too, whichever ends first"},
     [OPT_EPOCHS] = {"epochs", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 1e6,
                     .commands = RUNS, .help = "times through the data (default: 1 for train, 3 for finetune)"},
@@ -97,8 +98,9 @@ const struct option option_table[OPTION_IDS] = {
                     .commands = RUNS, .help = "the learning rate at the end (default: a tenth of --lr)"},
     [OPT_SCHEDULE] = {"schedule", 0, KIND_CHOICE, .setting = true, .placeholder = "NAME",
                       .choices = "constant|linear|cosine", .commands = RUNS, .help = "how the learning rate falls"},
-    [OPT_WARMUP] = {"warmup", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 0, .most = MANY, .commands = RUNS,
-                    .help = "steps over which the learning rate rises (default: a twentieth of all, at most 500)"},
+    [OPT_WARMUP] = {"warmup", 0, KIND_TEXT, .setting = true, .placeholder = "N|P%", .commands = RUNS,
+                    .help = "steps over which the learning rate rises, or a share of all such as 10% (default: a twentieth of all, "
+                            "at most 500)"},
     [OPT_WEIGHT_DECAY] = {"weight-decay", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 100,
                           .commands = RUNS, .help = "decoupled weight decay of matrices"},
     [OPT_BETA1] = {"beta1", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 1, .commands = RUNS,
@@ -113,7 +115,7 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_NO_PACK] = {"no-pack", 0, KIND_FLAG, .setting = true, .commands = RUNS, .help = "one sample a sequence"},
     [OPT_TRAIN_ON_ALL] = {"train-on-all", 0, KIND_FLAG, .setting = true, .commands = ON(FINETUNE) | ON(EVAL) | ON(DATA_SHOW),
                           .help = "loss on everything, not only on the assistant's words"},
-    [OPT_ADD_TOKENS] = {"add-tokens", 0, KIND_FLAG, .setting = true, .commands = ON(FINETUNE),
+    [OPT_ADD_TOKENS] = {"add-tokens", 0, KIND_FLAG, .setting = true, .commands = ON(FINETUNE) | ON(DATA_SHOW),
                         .help = "add the template's tokens that the vocabulary lacks"},
     [OPT_RECOMPUTE] = {"recompute", 0, KIND_TEXT, .setting = true, .placeholder = "none|inner|layer|K", .commands = PLANS,
                        .help = "what the backward pass computes again instead of keeping: less memory, more time"},
@@ -142,7 +144,8 @@ const struct option option_table[OPTION_IDS] = {
                   .help = "what the ranks share out: 1 optimizer state, 2 gradients too, 3 weights too"},
     [OPT_FIT] = {"fit", 0, KIND_SIZE, .placeholder = "SIZE", .least = 1, .most = INFINITY, .commands = ON(PLAN),
                  .help = "search what is not set for the fastest ways that take at most this much memory"},
-    [OPT_SVG] = {"svg", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(PLAN), .help = "draw the memory of one step"},
+    [OPT_SVG] = {"svg", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(PLAN) | ON(LOOK_LOSSES),
+                 .help = "draw into an SVG file: the memory of one step; curves (by gnuplot)"},
     [OPT_COMPARE] = {"compare", 0, KIND_CHOICE, .placeholder = "WITH", .choices = "deepspeed", .commands = ON(PLAN),
                      .help = "what DeepSpeed's estimators for ZeRO-2 and ZeRO-3 say beside it"},
     [OPT_EVAL_EVERY] = {"eval-every", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 0, .most = MANY,
@@ -161,6 +164,14 @@ const struct option option_table[OPTION_IDS] = {
                     .help = "take settings from a YAML file (names as here, with _ for -); what is typed here wins"},
     [OPT_RESUME] = {"resume", 0, KIND_FLAG, .commands = RUNS,
                     .help = "go on with the run in --out from its last checkpoint, with the settings of its run.yaml"},
+    [OPT_ALLOW_CHANGES] = {"allow-changes", 0, KIND_FLAG, .commands = RUNS,
+                           .help = "with --resume: go on though settings, data or tokenizer are not those the run began with"},
+    [OPT_FAITHFUL] = {"faithful", 0, KIND_FLAG, .setting = true, .commands = ON(FINETUNE) | ON(DATA_SHOW),
+                      .help = "write, pad and train on conversations as the reference recipe did, faults and all (docs/guanaco.md)"},
+    [OPT_WEIGHTS_ONLY] = {"weights-only", 0, KIND_FLAG, .setting = true, .commands = RUNS,
+                          .help = "checkpoints without the optimizer's state: smaller, but no run can go on from them"},
+    [OPT_CACHE] = {"cache", 0, KIND_TEXT, .setting = true, .placeholder = "DIR|none", .commands = RUNS,
+                   .help = "where encoded data are kept for later runs (default: $XDG_CACHE_HOME/loam or ~/.cache/loam)"},
 
     [OPT_PROMPT] = {"prompt", 0, KIND_TEXT, .placeholder = "TEXT", .commands = ON(GENERATE), .help = "the text to go on from; - takes it from standard input"},
     [OPT_IDS] = {"ids", 0, KIND_TEXT, .placeholder = "\"N N ...\"", .commands = ON(GENERATE) | ON(LOOK_LOGITS) | ON(LOOK_STEP),
@@ -188,8 +199,7 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_TINY] = {"tiny", 0, KIND_FLAG, .commands = ON(BENCH),
                   .help = "models of a few thousand weights: shows in seconds that everything runs, and says nothing of speed"},
     [OPT_LIMIT] = {"limit", 0, KIND_INT, .placeholder = "N", .standard = "5", .least = 1, .most = MANY,
-                   .commands = ON(DATA_SHOW), .help = "conversations to show"},
-
+                   .commands = ON(DATA_SHOW), .help = "samples to show"},
     [OPT_HOST] = {"host", 0, KIND_TEXT, .placeholder = "ADDRESS", .standard = "127.0.0.1", .commands = ON(SERVE),
                   .help = "where to listen: 127.0.0.1 is this machine alone, 0.0.0.0 every network it is in"},
     [OPT_PORT] = {"port", 0, KIND_INT, .placeholder = "N", .standard = "8080", .least = 0, .most = 65535, .commands = ON(SERVE),
@@ -204,7 +214,7 @@ const struct option option_table[OPTION_IDS] = {
                      .help = "the longest sequence, in tokens (default: the model's own, at most 32768)"},
     [OPT_STREAMS] = {"streams", 0, KIND_INT, .placeholder = "N", .least = 1, .most = 1024, .commands = ON(SERVE),
                      .help = "sequences a model computes together (default: 8)"},
-    [OPT_CACHE] = {"cache", 0, KIND_INT, .placeholder = "N", .least = 1, .most = MANY, .commands = ON(SERVE),
+    [OPT_SERVE_CACHE] = {"cache", 0, KIND_INT, .placeholder = "N", .least = 1, .most = MANY, .commands = ON(SERVE),
                    .help = "positions of keys and values that each model keeps (default: four contexts)"},
     [OPT_QUEUE] = {"queue", 0, KIND_INT, .placeholder = "N", .least = 1, .most = MANY, .commands = ON(SERVE),
                    .help = "requests that may wait for a model; more are answered 429 (default: 256)"},
@@ -217,4 +227,11 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_OVERFLOW] = {"overflow", 0, KIND_CHOICE, .placeholder = "POLICY", .standard = "refuse", .choices = "refuse|shift", .commands = ON(SERVE),
                       .help = "when the context is full: refuse ends the answer, shift leaves out the oldest tokens"},
     [OPT_VERBOSE] = {"verbose", 0, KIND_FLAG, .commands = ON(SERVE), .help = "a line for every request"},
+    [OPT_MODEL] = {"model", 0, KIND_TEXT, .placeholder = "DIR", .commands = ON(DATA_SHOW),
+                   .help = "the model whose tokenizer, template and context are used"},
+    [OPT_KEY] = {"key", 0, KIND_TEXT, .placeholder = "NAME", .commands = ON(LOOK_LOSSES),
+                 .help = "what to draw: loss, eval_loss, lr, grad_norm, tokens_per_second, ... (default: loss and eval_loss)"},
+    [OPT_CSV] = {"csv", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(MEASURE), .help = "write a table of comma-separated values"},
+    [OPT_CHART] = {"chart", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(MEASURE),
+                   .help = "draw memory and speed into an SVG file, by gnuplot"},
 };

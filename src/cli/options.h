@@ -21,7 +21,7 @@ enum command_id {
     CMD_QUICKSTART, CMD_TOKENIZER_TRAIN, CMD_TOKENIZER_ENCODE, CMD_TOKENIZER_DECODE, CMD_TOKENIZER_CONVERT,
     CMD_INIT, CMD_CONVERT, CMD_TRAIN,
     CMD_FINETUNE, CMD_PLAN, CMD_DATA_SHOW, CMD_EVAL, CMD_GENERATE, CMD_CHAT, CMD_LOOK_WEIGHTS, CMD_LOOK_LOGITS, CMD_LOOK_STEP,
-    CMD_SERVE, CMD_BENCH,
+    CMD_LOOK_LOSSES, CMD_MEASURE, CMD_SERVE, CMD_BENCH,
     COMMAND_IDS
 };
 
@@ -35,10 +35,11 @@ enum option_id {
     OPT_NO_SHUFFLE, OPT_NO_PACK, OPT_TRAIN_ON_ALL, OPT_ADD_TOKENS, OPT_RECOMPUTE,
     OPT_OPTIMIZER_STATE, OPT_MASTERS, OPT_GRADIENTS, OPT_FUSED_STEP, OPT_FUSED_CLIP, OPT_OFFLOAD, OPT_MEMORY, OPT_RANKS, OPT_ZERO,
     OPT_FIT, OPT_SVG, OPT_COMPARE, OPT_EVAL_EVERY, OPT_PATIENCE,
-    OPT_SAVE_EVERY, OPT_KEEP, OPT_SAMPLE_PROMPT, OPT_OVERFIT_ONE_BATCH, OPT_RECIPE, OPT_RESUME,
+    OPT_SAVE_EVERY, OPT_KEEP, OPT_SAMPLE_PROMPT, OPT_OVERFIT_ONE_BATCH, OPT_RECIPE, OPT_RESUME, OPT_ALLOW_CHANGES,
+    OPT_FAITHFUL, OPT_WEIGHTS_ONLY, OPT_CACHE, OPT_MODEL, OPT_KEY, OPT_CSV, OPT_CHART,
     OPT_PROMPT, OPT_IDS, OPT_MAX_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P, OPT_REPETITION_PENALTY,
     OPT_STOP, OPT_IGNORE_EOS, OPT_SYSTEM, OPT_DEBUG, OPT_NO_CHAT, OPT_LIMITS, OPT_TINY, OPT_LIMIT,
-    OPT_HOST, OPT_PORT, OPT_KEYS, OPT_CORS, OPT_SERVE_MEMORY, OPT_CONTEXT, OPT_STREAMS, OPT_CACHE, OPT_QUEUE, OPT_BODY_LIMIT, OPT_TIMEOUT,
+    OPT_HOST, OPT_PORT, OPT_KEYS, OPT_CORS, OPT_SERVE_MEMORY, OPT_CONTEXT, OPT_STREAMS, OPT_SERVE_CACHE, OPT_QUEUE, OPT_BODY_LIMIT, OPT_TIMEOUT,
     OPT_DRAIN, OPT_OVERFLOW, OPT_VERBOSE,
     OPTION_IDS
 };
@@ -103,6 +104,9 @@ int arguments_parse(struct arguments *arguments, int count, char **words);
 void arguments_free(struct arguments *arguments);
 
 const struct command *command_find(const char *name);
+/* Settings are swept over where a command looks at many runs: whether the text is several values with commas between them.
+ * (One value of --offload has commas of its own.) */
+bool option_swept(const struct command *command, const struct option *option, const char *text);
 /* True where the command has the option. --help is everywhere. */
 bool command_has(const struct command *command, enum option_id id);
 /* The nearest name to what was typed, or NULL where none is near. Names are given one by one by `next`(user, i). */
@@ -134,6 +138,8 @@ int command_serve(const struct arguments *arguments);
 int command_look_weights(const struct arguments *arguments);
 int command_look_logits(const struct arguments *arguments);
 int command_look_step(const struct arguments *arguments);
+int command_look_losses(const struct arguments *arguments);
+int command_measure(const struct arguments *arguments);
 int command_bench(const struct arguments *arguments);
 
 #endif

@@ -41,6 +41,28 @@ void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+static volatile sig_atomic_t save_seen;
+
+static void on_save_signal(int number)
+{
+    (void)number;
+    save_seen = 1;
+}
+
+void catch_save_signal(void)
+{
+    struct sigaction action = {.sa_handler = on_save_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+bool save_asked(void)
+{
+    const bool asked = save_seen != 0;
+    save_seen = 0;
+    return asked;
+}
+
 bool stop_wanted(void)
 {
     return interrupt_seen || end_seen;

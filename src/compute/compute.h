@@ -49,6 +49,8 @@ struct lm_limits {
     double gflops_f32;       /* 1e9 operations a second, two a multiply-add */
     double read_gbps;        /* 1e9 bytes a second */
 };
+/* The multiply-adds alone, without a block to read. */
+int lm_device_peak(struct lm_device *device, double seconds, double *gflops_f32, loam_error *error);
 int lm_device_limits(struct lm_device *device, double seconds, struct lm_limits *limits, loam_error *error);
 /* 1e9 bytes a second at which this very block is read, aligned to 64 bytes: where it lies, and when it is asked, can matter. */
 int lm_device_read_speed(struct lm_device *device, void *block, size_t bytes, double seconds, double *gbps, loam_error *error);

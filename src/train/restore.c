@@ -193,6 +193,8 @@ static int read_state(const struct lm_document *document, struct lm_run_state *s
         code = read_hex(document, lm_value_find(root, prints[i].key), prints[i].to, error);
     if (code == LOAM_OK)
         code = lm_value_bool(document, lm_value_find(root, "stopped_early"), &state->stopped_early, error);
+    if (code == LOAM_OK)
+        code = lm_value_bool(document, lm_value_find(root, "weights_only"), &state->weights_only, error);
     return code;
 }
 
