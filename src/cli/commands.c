@@ -70,6 +70,12 @@ const struct command command_table[] = {
      "Writes a safetensors file with loss, the mean over predicting each id from those before it, and every parameter's "
      "gradient under the parameter's name.",
      "loam look step model --ids '1 2 3' --out step.safetensors", command_look_step},
+    {CMD_SERVE, "serve", "[NAME=]MODEL...", 1, SIZE_MAX, "serve models over HTTP: OpenAI's and Anthropic's APIs, and a page to chat on",
+     "Answers POST /v1/chat/completions, /v1/completions, /v1/messages, /v1/messages/count_tokens, /tokenize, /detokenize, /apply-template, and GET "
+     "/v1/models, /health, /metrics; the address itself, opened in a browser, is a chat. Requests name a model by its directory's or file's name, "
+     "or by NAME. A model is loaded when it is first asked for, and unloaded, the one unused for longest first, where --memory has no room for "
+     "another. Only this machine can ask unless --host says otherwise. SIGTERM and Ctrl-C let running answers finish (--drain); a second one does not.",
+     "loam serve loam-quickstart --port 8080", command_serve},
     {CMD_BENCH, "bench", "[NAME...]", 0, SIZE_MAX, "measure this machine's limits, and how near loam comes to them",
      "Measures how many fp32 multiply-adds and how many bytes of memory this machine gives in a second, then, in the same run, each "
      "NAME (all of them where none is given): train_gpt2_124m_f32, a training step of 4 sequences of 256 tokens; prompt_llama_1b_bf16, "

@@ -10,12 +10,14 @@ static const uint64_t everywhere = ~0ull;
 
 #define RUNS (ON(TRAIN) | ON(FINETUNE))
 #define SAMPLES (ON(GENERATE) | ON(CHAT))
-#define COMPUTES (RUNS | SAMPLES | ON(QUICKSTART) | ON(EVAL) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(BENCH) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_ENCODE))
+#define COMPUTES (RUNS | SAMPLES | ON(QUICKSTART) | ON(EVAL) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(BENCH) | ON(TOKENIZER_TRAIN) | \
+                  ON(TOKENIZER_ENCODE) | ON(SERVE))
 
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
     [OPT_OUT] = {"out", 'o', KIND_TEXT, .placeholder = "PATH",
-                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(QUICKSTART),
+                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | ON(LOOK_LOGITS) | ON(LOOK_STEP) |
+                             ON(QUICKSTART),
                  .help = "where to write: a directory, for look a file"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
                   .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) |
@@ -78,7 +80,7 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_EVAL_DATA] = {"eval-data", 0, KIND_FILES, .setting = true, .placeholder = "FILE...", .commands = RUNS,
                        .help = "data to evaluate on while training"},
     [OPT_TEMPLATE] = {"template", 0, KIND_CHOICE, .setting = true, .placeholder = "NAME",
-                      .choices = "llama2|llama3|chatml|plain", .commands = ON(FINETUNE) | ON(EVAL) | ON(CHAT) | ON(DATA_SHOW),
+                      .choices = "llama2|llama3|chatml|plain", .commands = ON(FINETUNE) | ON(EVAL) | ON(CHAT) | ON(SERVE) | ON(DATA_SHOW),
                       .help = "the chat template (default: the one stored with the model)"},
     [OPT_STEPS] = {"steps", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = MANY, .commands = RUNS,
                    .help = "optimizer steps; with --epochs too, whichever ends first"},
@@ -139,16 +141,16 @@ const struct option option_table[OPTION_IDS] = {
                  .help = "token ids, separated by spaces"},
     [OPT_MAX_TOKENS] = {"max-tokens", 0, KIND_INT, .placeholder = "N", .least = 1, .most = MANY, .commands = SAMPLES,
                         .help = "the most tokens to write (default: 256, in chat what the context has room for)"},
-    [OPT_TEMPERATURE] = {"temperature", 0, KIND_DOUBLE, .placeholder = "X", .least = 0, .most = 100, .commands = SAMPLES,
+    [OPT_TEMPERATURE] = {"temperature", 0, KIND_DOUBLE, .placeholder = "X", .least = 0, .most = 100, .commands = SAMPLES | ON(SERVE),
                          .help = "0: always the likeliest token; 1: as the model says; more: wilder"},
-    [OPT_TOP_K] = {"top-k", 0, KIND_INT, .placeholder = "N", .least = 0, .most = MANY, .commands = SAMPLES,
+    [OPT_TOP_K] = {"top-k", 0, KIND_INT, .placeholder = "N", .least = 0, .most = MANY, .commands = SAMPLES | ON(SERVE),
                    .help = "only the N likeliest tokens; 0: all"},
-    [OPT_TOP_P] = {"top-p", 0, KIND_DOUBLE, .placeholder = "X", .least = 0, .most = 1, .commands = SAMPLES,
+    [OPT_TOP_P] = {"top-p", 0, KIND_DOUBLE, .placeholder = "X", .least = 0, .most = 1, .commands = SAMPLES | ON(SERVE),
                    .help = "only the likeliest tokens that together have this probability; 1: all"},
-    [OPT_MIN_P] = {"min-p", 0, KIND_DOUBLE, .placeholder = "X", .least = 0, .most = 1, .commands = SAMPLES,
+    [OPT_MIN_P] = {"min-p", 0, KIND_DOUBLE, .placeholder = "X", .least = 0, .most = 1, .commands = SAMPLES | ON(SERVE),
                    .help = "only tokens at least this probable compared with the likeliest; 0: all"},
     [OPT_REPETITION_PENALTY] = {"repetition-penalty", 0, KIND_DOUBLE, .placeholder = "X", .least = 0.01, .most = 100,
-                                .commands = SAMPLES, .help = "above 1: tokens that have stood already become less likely"},
+                                .commands = SAMPLES | ON(SERVE), .help = "above 1: tokens that have stood already become less likely"},
     [OPT_STOP] = {"stop", 0, KIND_LIST, .placeholder = "TEXT", .commands = SAMPLES,
                   .help = "end before this text; may be given again"},
     [OPT_IGNORE_EOS] = {"ignore-eos", 0, KIND_FLAG, .commands = ON(GENERATE), .help = "go on past the end-of-text token"},
@@ -161,4 +163,32 @@ const struct option option_table[OPTION_IDS] = {
                   .help = "models of a few thousand weights: shows in seconds that everything runs, and says nothing of speed"},
     [OPT_LIMIT] = {"limit", 0, KIND_INT, .placeholder = "N", .standard = "5", .least = 1, .most = MANY,
                    .commands = ON(DATA_SHOW), .help = "conversations to show"},
+
+    [OPT_HOST] = {"host", 0, KIND_TEXT, .placeholder = "ADDRESS", .standard = "127.0.0.1", .commands = ON(SERVE),
+                  .help = "where to listen: 127.0.0.1 is this machine alone, 0.0.0.0 every network it is in"},
+    [OPT_PORT] = {"port", 0, KIND_INT, .placeholder = "N", .standard = "8080", .least = 0, .most = 65535, .commands = ON(SERVE),
+                  .help = "the port; 0: a free one, which is printed"},
+    [OPT_KEYS] = {"keys", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(SERVE),
+                  .help = "API keys, one a line, # begins a comment; without it any key passes, also none"},
+    [OPT_CORS] = {"cors", 0, KIND_TEXT, .placeholder = "ORIGIN", .commands = ON(SERVE),
+                  .help = "pages of this origin may call the API, e.g. https://example.org; * is every page"},
+    [OPT_MEMORY] = {"memory", 0, KIND_SIZE, .placeholder = "SIZE", .least = 1, .most = INFINITY, .commands = ON(SERVE),
+                    .help = "for weights and caches of all loaded models (default: nine tenths of what there is)"},
+    [OPT_CONTEXT] = {"context", 0, KIND_INT, .placeholder = "N", .least = 1, .most = MANY, .commands = ON(SERVE),
+                     .help = "the longest sequence, in tokens (default: the model's own, at most 32768)"},
+    [OPT_STREAMS] = {"streams", 0, KIND_INT, .placeholder = "N", .least = 1, .most = 1024, .commands = ON(SERVE),
+                     .help = "sequences a model computes together (default: 8)"},
+    [OPT_CACHE] = {"cache", 0, KIND_INT, .placeholder = "N", .least = 1, .most = MANY, .commands = ON(SERVE),
+                   .help = "positions of keys and values that each model keeps (default: four contexts)"},
+    [OPT_QUEUE] = {"queue", 0, KIND_INT, .placeholder = "N", .least = 1, .most = MANY, .commands = ON(SERVE),
+                   .help = "requests that may wait for a model; more are answered 429 (default: 256)"},
+    [OPT_BODY_LIMIT] = {"body-limit", 0, KIND_SIZE, .placeholder = "SIZE", .standard = "16MiB", .least = 1024, .most = 1 << 30,
+                        .commands = ON(SERVE), .help = "the largest request; larger ones are answered 413"},
+    [OPT_TIMEOUT] = {"timeout", 0, KIND_DOUBLE, .placeholder = "SECONDS", .standard = "600", .least = 0.1, .most = 1e6,
+                     .commands = ON(SERVE), .help = "for one request, waiting included"},
+    [OPT_DRAIN] = {"drain", 0, KIND_DOUBLE, .placeholder = "SECONDS", .standard = "30", .least = 0, .most = 1e6, .commands = ON(SERVE),
+                   .help = "after SIGTERM or Ctrl-C, how long running answers may take to finish"},
+    [OPT_OVERFLOW] = {"overflow", 0, KIND_CHOICE, .placeholder = "POLICY", .standard = "refuse", .choices = "refuse|shift", .commands = ON(SERVE),
+                      .help = "when the context is full: refuse ends the answer, shift leaves out the oldest tokens"},
+    [OPT_VERBOSE] = {"verbose", 0, KIND_FLAG, .commands = ON(SERVE), .help = "a line for every request"},
 };

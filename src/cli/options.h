@@ -21,7 +21,7 @@ enum command_id {
     CMD_QUICKSTART, CMD_TOKENIZER_TRAIN, CMD_TOKENIZER_ENCODE, CMD_TOKENIZER_DECODE, CMD_TOKENIZER_SHOW, CMD_TOKENIZER_CONVERT,
     CMD_INIT, CMD_CONVERT, CMD_TRAIN,
     CMD_FINETUNE, CMD_DATA_SHOW, CMD_EVAL, CMD_GENERATE, CMD_CHAT, CMD_LOOK_WEIGHTS, CMD_LOOK_LOGITS, CMD_LOOK_STEP,
-    CMD_BENCH,
+    CMD_SERVE, CMD_BENCH,
     COMMAND_IDS
 };
 
@@ -36,6 +36,8 @@ enum option_id {
     OPT_SAVE_EVERY, OPT_KEEP, OPT_SAMPLE_PROMPT, OPT_OVERFIT_ONE_BATCH, OPT_RECIPE, OPT_RESUME,
     OPT_PROMPT, OPT_IDS, OPT_MAX_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P, OPT_REPETITION_PENALTY,
     OPT_STOP, OPT_IGNORE_EOS, OPT_SYSTEM, OPT_DEBUG, OPT_NO_CHAT, OPT_LIMITS, OPT_TINY, OPT_LIMIT,
+    OPT_HOST, OPT_PORT, OPT_KEYS, OPT_CORS, OPT_MEMORY, OPT_CONTEXT, OPT_STREAMS, OPT_CACHE, OPT_QUEUE, OPT_BODY_LIMIT, OPT_TIMEOUT,
+    OPT_DRAIN, OPT_OVERFLOW, OPT_VERBOSE,
     OPTION_IDS
 };
 
@@ -126,6 +128,7 @@ int command_data_show(const struct arguments *arguments);
 int command_eval(const struct arguments *arguments);
 int command_generate(const struct arguments *arguments);
 int command_chat(const struct arguments *arguments);
+int command_serve(const struct arguments *arguments);
 int command_look_weights(const struct arguments *arguments);
 int command_look_logits(const struct arguments *arguments);
 int command_look_step(const struct arguments *arguments);

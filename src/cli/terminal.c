@@ -72,6 +72,12 @@ void forget_interrupt(void)
         wake_up();
 }
 
+void forget_signals(void)
+{
+    end_seen = 0;
+    forget_interrupt();
+}
+
 bool stderr_is_terminal(void)
 {
     const char *kind = getenv("TERM");

@@ -38,6 +38,7 @@ bool interrupted(void);        /* by SIGINT, which a chat takes for the end of a
 int stop_asked(void *user);    /* the same, as observers and generation options want it */
 int stop_descriptor(void);     /* readable once a signal has come, for poll; -1 (never) before catch_signals */
 void forget_interrupt(void);   /* Ctrl-C has been seen to; SIGTERM stays */
+void forget_signals(void);     /* both have been */
 
 /* Ends the output: what could not be written (a full disk, a closed pipe) makes EXIT_FAILED of EXIT_DONE. */
 int finish_output(int status);

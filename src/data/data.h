@@ -72,8 +72,9 @@ const struct lm_template *lm_template_at(size_t index);    /* all of them, then 
 const struct lm_template *lm_template_recognise(const char *jinja, size_t length);   /* NULL: none of ours */
 const char *lm_template_name(const struct lm_template *chosen);
 const char *lm_template_jinja(const struct lm_template *chosen);
-/* Sets chat_template in DIRECTORY/tokenizer_config.json (made if absent); the file's other keys stay. */
-int lm_template_store(const struct lm_template *chosen, const char *directory, loam_error *error);
+/* Sets chat_template in DIRECTORY/tokenizer_config.json (made if absent), and eos_token to `end` (may be NULL) where it names none; the
+ * file's other keys stay. */
+int lm_template_store(const struct lm_template *chosen, const char *directory, const char *end, size_t length, loam_error *error);
 /* Tokens it needs and the tokenizer lacks: LOAM_EMISMATCH naming them, or added where `add`. `added` may be NULL. */
 int lm_template_fit(const struct lm_template *chosen, struct lm_tokenizer *tokenizer, bool add, size_t *added, loam_error *error);
 /* The id that ends an assistant's turn, or -1 where the tokenizer lacks it. */

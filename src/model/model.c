@@ -37,6 +37,7 @@ static int make(const struct lm_config *config, struct lm_device *device, const 
         model->config.vocabulary = grown;
     model->device = device;
     model->loaded = options->load;
+    model->plain = options->plain;
     model->dtype = options->dtype;
     int code = lm_parameters(&model->config, &model->parameters, &model->count, error);
     if (!code)
@@ -155,7 +156,7 @@ int lm_model_load(struct lm_model *model, void *block, loam_error *error)
     }
     model->block = block;
     for (size_t i = 0; i < model->count; i++)
-        model->views[i] = (struct lm_view){(char *)block + model->parameters[i].offset * element, model->dtype};
+        model->views[i] = (struct lm_view){.data = (char *)block + model->parameters[i].offset * element, .dtype = model->dtype};
     int code = LOAM_OK;
     if (model->random)
         lm_model_draw(model);
@@ -273,4 +274,20 @@ void *lm_model_weights(struct lm_model *model, enum lm_dtype *dtype)
 {
     *dtype = model->dtype;
     return model->block;
+}
+
+enum lm_dtype lm_model_matrix_dtype(const struct lm_model *model)
+{
+    return model->views[lm_model_find(model, 0, LM_PART_DOWN)].dtype;
+}
+
+size_t lm_model_bytes(const struct lm_model *model)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < model->count; i++) {
+        uint64_t bytes = 0;
+        lm_dtype_bytes(model->views[i].dtype, (uint64_t)model->parameters[i].count, &bytes);
+        sum += (size_t)bytes;
+    }
+    return sum;
 }

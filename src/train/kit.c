@@ -114,6 +114,15 @@ static int set_end_of_turn(const struct lm_run *run, loam_error *error)
     return code;
 }
 
+/* With the token that ends a turn for other programs, where the tokenizer has no eos_token. */
+static int store_template(const struct lm_run *run, loam_error *error)
+{
+    const int32_t id = lm_template_end_of_turn(run->chat_template, run->tokenizer);
+    size_t length = 0;
+    const char *end = id < 0 ? NULL : lm_tokenizer_token(run->tokenizer, id, &length);
+    return lm_template_store(run->chat_template, run->directory, end, length, error);
+}
+
 /* The base's files as they stand, byte for byte; only what fine-tuning changes is written anew. */
 int lm_kit_make(const struct lm_run *run, loam_error *error)
 {
@@ -130,7 +139,7 @@ int lm_kit_make(const struct lm_run *run, loam_error *error)
         code = lm_tokenizer_save(run->tokenizer, run->directory, error);
     if (code != LOAM_OK || !run->chat_template)
         return code;
-    code = lm_template_store(run->chat_template, run->directory, error);
+    code = store_template(run, error);
     return code == LOAM_OK ? set_end_of_turn(run, error) : code;
 }
 

@@ -6,7 +6,8 @@
  *     float dot = vsum(sum);
  *
  * GCC's vector extension gives + - * / and the integer operations; only what it lacks is written per instruction set here.
- * CMake compiles this folder once for each of them, with LM_SIMD_SCALAR, LM_SIMD_AVX2 or LM_SIMD_AVX512 defined. The scalar
+ * CMake compiles this folder once for each of them, with LM_SIMD_SCALAR, LM_SIMD_AVX2, LM_SIMD_AVX512 or
+ * LM_SIMD_AVX512VNNI (AVX-512 with products of bytes) defined. The scalar
  * build is plain C with vectors of four, which any compiler target turns into what it has.
  */
 #ifndef LOAM_COMPUTE_CPU_SIMD_VECTOR_H
@@ -16,6 +17,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(LM_SIMD_AVX512VNNI)
+#define LM_SIMD_AVX512 1
+#endif
 #if defined(LM_SIMD_AVX512)
 #include <immintrin.h>
 #define LM_W 16
