@@ -12,16 +12,17 @@ static const uint64_t everywhere = ~0ull;
 #define PLANS (RUNS | ON(PLAN) | ON(MEASURE))
 #define SAMPLES (ON(GENERATE) | ON(CHAT))
 #define COMPUTES (RUNS | ON(MEASURE) | SAMPLES | ON(QUICKSTART) | ON(EVAL) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(BENCH) | \
-                  ON(TOKENIZER_TRAIN) | ON(SERVE))
+                  ON(TOKENIZER_TRAIN) | ON(TOKENIZER_ENCODE) | ON(SERVE))
 
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
     [OPT_OUT] = {"out", 'o', KIND_TEXT, .placeholder = "PATH",
-                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(QUICKSTART),
+                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | ON(LOOK_LOGITS) | ON(LOOK_STEP) |
+                             ON(QUICKSTART),
                  .help = "where to write: a directory, for look a file"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
-                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) | ON(LOOK_LOSSES) | ON(MEASURE) |
-                              ON(BENCH) | ON(DATA_SHOW) | ON(PLAN),
+                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) |
+                              ON(LOOK_LOSSES) | ON(MEASURE) | ON(BENCH) | ON(DATA_SHOW) | ON(PLAN),
                   .help = "print JSON, for other programs"},
     [OPT_THREADS] = {"threads", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 4096,
                      .commands = COMPUTES | ON(PLAN), .help = "threads to compute with (default: every processor allowed)"},
@@ -60,14 +61,16 @@ const struct option option_table[OPTION_IDS] = {
                   .help = "which of two pairs with equal counts is merged first: the lower ids, or the greater bytes"},
     [OPT_LINES] = {"lines", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE),
                    .help = "every line is a text of its own, its end not part of it"},
-    [OPT_ADD_SPECIAL] = {"add-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE),
+    [OPT_COMPARE] = {"compare", 0, KIND_FLAG, .commands = ON(TOKENIZER_SHOW),
+                     .help = "how many tokens each of the tokenizers makes of the text"},
+    [OPT_ADD_SPECIAL] = {"add-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW),
                          .help = "add the special tokens that this tokenizer puts around a text"},
-    [OPT_SPECIAL] = {"special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE),
+    [OPT_SPECIAL] = {"special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW),
                      .help = "special tokens written in the text are tokens, not text"},
     [OPT_SKIP_SPECIAL] = {"skip-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_DECODE),
                           .help = "leave special tokens out"},
     [OPT_FAMILY] = {"family", 0, KIND_TEXT, .placeholder = "NAME",
-                    .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_DECODE) | ON(TOKENIZER_CONVERT),
+                    .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_DECODE) | ON(TOKENIZER_SHOW) | ON(TOKENIZER_CONVERT),
                     .help = "how a rank file or a vocab.json splits text and which tokens are special: llama3, qwen, qwen2, "
                             "qwen2.5, gpt2, cl100k or o200k (default: known by its ranks)"},
 

@@ -23,6 +23,9 @@ struct progress {
     loam_observer observer;
     bool drawn;
     double last;
+    const char *stage;    /* what is going on, since when, and how much of it was done then */
+    double since;
+    int64_t first;
 };
 void progress_init(struct progress *progress);
 /* Removes the bar, so that a line can be printed. */

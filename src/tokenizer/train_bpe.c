@@ -62,7 +62,7 @@ static int add_bytes(struct lm_tokenizer *tokenizer, loam_error *error)
 
 size_t lm_train_share(const struct lm_tokenizer_training *training, size_t parts, size_t of)
 {
-    enum { PROGRAM = 24 << 20 }; /* the program itself, its tables, the tokenizer that is made */
+    enum { PROGRAM = 32 << 20 }; /* the program itself, its tables, the tokenizer that is made */
     return training->memory ? ((size_t)training->memory - PROGRAM) / of * parts : SIZE_MAX;
 }
 
