@@ -97,11 +97,11 @@ static void print_table(const struct shown *shown, const struct lm_bytes *text)
     }
 }
 
-static int load_and_encode(const char *path, const struct lm_bytes *text, unsigned flags, struct shown *shown)
+static int load_and_encode(const char *path, const char *family, const struct lm_bytes *text, unsigned flags, struct shown *shown)
 {
     loam_error error;
     *shown = (struct shown){0};
-    int code = lm_tokenizer_load(path, &shown->tokenizer, &error);
+    int code = lm_tokenizer_load_as(path, family, &shown->tokenizer, &error);
     if (code == LOAM_OK)
         code = lm_tokenizer_encode_places(shown->tokenizer, text->data ? text->data : "", text->length, flags, &shown->ids,
                                           &shown->starts, &shown->ends, &error);
@@ -111,10 +111,10 @@ static int load_and_encode(const char *path, const struct lm_bytes *text, unsign
     return complain_error(&error);
 }
 
-static int show_one(const char *path, const struct lm_bytes *text, unsigned flags)
+static int show_one(const char *path, const char *family, const struct lm_bytes *text, unsigned flags)
 {
     struct shown shown;
-    int status = load_and_encode(path, text, flags, &shown);
+    int status = load_and_encode(path, family, text, flags, &shown);
     if (status != EXIT_DONE)
         return status;
     print_text(&shown, text, may_colour(stdout));
@@ -157,7 +157,7 @@ static int compare(const struct arguments *arguments, const struct lm_bytes *tex
     for (size_t i = 0; status == EXIT_DONE && i < arguments->operand_count; i++) {
         const char *path = arguments->operands[i];
         struct shown shown;
-        status = load_and_encode(path, text, flags, &shown);
+        status = load_and_encode(path, arguments->values[OPT_FAMILY].text, text, flags, &shown);
         if (status != EXIT_DONE)
             break;
         const double tokens = (double)shown.ids.length, bytes = (double)text->length;
@@ -192,7 +192,8 @@ int command_tokenizer_show(const struct arguments *arguments)
     loam_error error;
     if (lm_file_read("-", 0, &text, &error) != LOAM_OK)
         return complain_error(&error);
-    int status = comparing ? compare(arguments, &text, flags) : show_one(arguments->operands[0], &text, flags);
+    int status = comparing ? compare(arguments, &text, flags) : show_one(arguments->operands[0], arguments->values[OPT_FAMILY].text, &text,
+                                                                                 flags);
     lm_bytes_free(&text);
     return status;
 }

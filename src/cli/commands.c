@@ -28,6 +28,11 @@ const struct command command_table[] = {
      "--compare: how many tokens each of several tokenizers makes of the text, and how many bytes a token stands for.",
      "printf 'Once upon a time' | loam tokenizer show model\n"
      "loam tokenizer show model other-model --compare < book.txt", command_tokenizer_show},
+    {CMD_TOKENIZER_CONVERT, "tokenizer convert", "MODEL|FILE -o DIR", 1, 1, "write any vocabulary as tokenizer.json",
+     "Reads a tokenizer in any form that loam knows: SentencePiece's .model, tiktoken's ranks (Llama 3, Qwen), vocab.json with "
+     "merges.txt, GGUF, llama2.c's tokenizer.bin. Writes tokenizer.json and tokenizer_config.json into DIR, which the libraries of "
+     "Hugging Face open to the same ids.",
+     "loam tokenizer convert model -o tokenizer", command_tokenizer_convert},
     {CMD_INIT, "init", "(--like NAME | --config FILE) -o DIR", 0, 0, "make a new model with random weights",
      "Writes config.json and model.safetensors into DIR, and no tokenizer: that comes from tokenizer train.",
      "loam init --like gpt2 -o base --seed 1", command_init},

@@ -15,7 +15,7 @@ static const uint64_t everywhere = ~0ull;
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
     [OPT_OUT] = {"out", 'o', KIND_TEXT, .placeholder = "PATH",
-                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(QUICKSTART),
+                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(QUICKSTART),
                  .help = "where to write: a directory, for look a file"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
                   .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) |
@@ -66,6 +66,10 @@ const struct option option_table[OPTION_IDS] = {
                      .help = "special tokens written in the text are tokens, not text"},
     [OPT_SKIP_SPECIAL] = {"skip-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_DECODE),
                           .help = "leave special tokens out"},
+    [OPT_FAMILY] = {"family", 0, KIND_TEXT, .placeholder = "NAME",
+                    .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_DECODE) | ON(TOKENIZER_SHOW) | ON(TOKENIZER_CONVERT),
+                    .help = "how a rank file or a vocab.json splits text and which tokens are special: llama3, qwen, qwen2, "
+                            "qwen2.5, gpt2, cl100k or o200k (default: known by its ranks)"},
 
     [OPT_DATA] = {"data", 0, KIND_FILES, .setting = true, .placeholder = "FILE...",
                   .commands = RUNS | ON(EVAL) | ON(DATA_SHOW),

@@ -183,6 +183,21 @@ static int32_t named_token(const struct lm_gguf *file, const struct lm_tokenizer
     return lm_tokenizer_is_special(tokenizer, (int32_t)value->integer) ? (int32_t)value->integer : -1;
 }
 
+/* add_bos_token and add_eos_token, where the file has them. */
+static int read_adds(const struct lm_gguf *file, struct lm_tokenizer *tokenizer, loam_error *error)
+{
+    bool front = lm_tokenizer_adds_bos(tokenizer), back = false;
+    int code = read_flag(file, "tokenizer.ggml.add_bos_token", &front, error);
+    if (!code)
+        code = read_flag(file, "tokenizer.ggml.add_eos_token", &back, error);
+    tokenizer->front.length = tokenizer->back.length = 0;
+    if (!code && front && tokenizer->bos >= 0)
+        code = lm_ids_push(&tokenizer->front, tokenizer->bos, error);
+    if (!code && back && tokenizer->eos >= 0)
+        code = lm_ids_push(&tokenizer->back, tokenizer->eos, error);
+    return code ? code : lm_postprocessor_describe(tokenizer, error);
+}
+
 static int read_open(const struct lm_gguf *file, const char *name, struct lm_tokenizer **tokenizer, loam_error *error)
 {
     struct source source;
@@ -200,6 +215,8 @@ static int read_open(const struct lm_gguf *file, const char *name, struct lm_tok
                   eos = named_token(file, made, "tokenizer.ggml.eos_token_id");
     code =
         lm_tokenizer_set_bos_eos_pad(made, bos, eos, named_token(file, made, "tokenizer.ggml.padding_token_id"), error);
+    if (!code)
+        code = read_adds(file, made, error);
     if (code)
         lm_tokenizer_free(made);
     else

@@ -31,6 +31,7 @@ struct lm_stage {
     char *content; /* what is put in its place */
     size_t content_length;
     struct lm_charsmap *charsmap;     /* Precompiled */
+    struct lm_literals *literals;     /* instead of regex */
     struct lm_regex *regex;           /* instead of text */
     const struct lm_pattern *pattern; /* instead of regex */
     enum lm_behaviour behaviour;
@@ -50,6 +51,14 @@ int lm_type_fail(const struct lm_document *document, const struct lm_value *obje
 /* Compiles the string `value`. */
 int lm_regex_of(const struct lm_document *document, const struct lm_value *value, struct lm_regex **regex,
                 loam_error *error);
+
+/* literals.c: a regular expression that is nothing but texts with | between them, as a set. *literals stays NULL for any
+ * other. Vocabularies with thousands of user-defined pieces are split by such. */
+int lm_literals_of(const char *regex, size_t length, struct lm_literals **literals, loam_error *error);
+/* The first match at or behind `at`: of the texts that begin at one place the one that stands first. */
+bool lm_literals_find(const struct lm_literals *literals, const char *text, size_t length, size_t at, size_t *start,
+                      size_t *end);
+void lm_literals_free(struct lm_literals *literals);
 
 /* (left id, right id) → rank and merged id; open addressing. */
 struct lm_pair {
@@ -114,6 +123,10 @@ struct lm_model_part {
     struct lm_pairs pairs; /* BPE */
     int32_t bytes[256];    /* BPE, byte level: id of each byte; byte fallback: id of <0xNN>; -1: none */
     bool byte_fallback, fuse_unknown, ignore_merges;
+    bool cuts;          /* BPE on text with blanks: it may be cut in front of a blank that follows none of … */
+    uint32_t glued[16]; /* … these characters */
+    size_t glued_count;
+    bool by_words; /* BPE with U+2581 for blanks: words may be encoded one by one */
     char *unknown_name; /* as the file gives it, or NULL */
     char *prefix, *suffix; /* of a piece that goes on, of one that ends a word; "" for none */
     double *scores;        /* Unigram: by id */
@@ -281,6 +294,10 @@ int lm_bpe_put_symbols(struct lm_encoding *encoding, const struct lm_span *piece
 int lm_bpe_encode_piece(struct lm_encoding *encoding, const struct lm_span *piece, size_t room);
 /* All of a text that one scanner cuts into pieces, none left over: the fast way. */
 int lm_bpe_encode_scanned(struct lm_encoding *encoding, lm_scan scan, const struct lm_span *span);
+/* Sets `cuts` of the model. */
+void lm_bpe_find_cuts(struct lm_tokenizer *tokenizer);
+/* A long text of a model that has `cuts`. */
+int lm_bpe_encode_cut(struct lm_encoding *encoding, const struct lm_span *piece);
 void lm_piece_cache_free(struct lm_piece_cache *cache);
 int lm_model_write(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, loam_error *error);
 void lm_model_free(struct lm_model_part *model);
@@ -315,6 +332,11 @@ size_t lm_broken_length(const char *text, size_t length);
 
 /* Takes over no memory: copies. The id must be in the vocabulary. */
 int lm_added_push(struct lm_tokenizer *tokenizer, const struct lm_added *added, loam_error *error);
+/* An added token of another list: its flags (where `flags`) go before those known; one whose content or id the
+ * vocabulary gives otherwise is left out. lm_tokenizer_refresh is due behind the last. */
+int lm_added_put(struct lm_tokenizer *tokenizer, const struct lm_added *added, bool flags, loam_error *error);
+/* Builds anew what depends on added tokens. */
+int lm_tokenizer_refresh(struct lm_tokenizer *tokenizer, loam_error *error);
 /* Builds the two tries anew. */
 int lm_added_index(struct lm_tokenizer *tokenizer, loam_error *error);
 /* Where the next added token of the trie lies at or behind `at`. */

@@ -31,6 +31,10 @@ static int find(struct lm_encoding *encoding, const struct lm_stage *stage, cons
         *end = stage->pattern->scan(encoding->tokenizer->unicode, span->text, span->length, at);
         return LOAM_OK;
     }
+    if (stage->literals) {
+        *found = lm_literals_find(stage->literals, span->text, span->length, at, start, end);
+        return LOAM_OK;
+    }
     if (stage->regex) {
         struct lm_workspace *w = encoding->workspace;
         int code = w->match ? LOAM_OK : lm_regex_match_create(&w->match, encoding->error);
@@ -324,7 +328,9 @@ static int read_split(const struct lm_document *document, const struct lm_value 
     if (!stage->text)
         return LOAM_ENOMEM;
     stage->pattern = lm_pattern_of_regex(text, regex->length);
-    return stage->pattern ? LOAM_OK : lm_regex_of(document, regex, &stage->regex, error);
+    if (!stage->pattern)
+        code = lm_literals_of(text, regex->length, &stage->literals, error);
+    return stage->pattern || stage->literals || code != LOAM_OK ? code : lm_regex_of(document, regex, &stage->regex, error);
 }
 
 static int read_metaspace(const struct lm_document *document, const struct lm_value *value, struct lm_stage *stage,

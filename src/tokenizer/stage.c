@@ -19,6 +19,7 @@ void lm_stages_clear(struct lm_stages *stages)
         lm_free(stages->items[i].content);
         lm_regex_free(stages->items[i].regex);
         lm_charsmap_free(stages->items[i].charsmap);
+        lm_literals_free(stages->items[i].literals);
     }
     stages->count = 0;
 }

@@ -109,9 +109,19 @@ int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_docume
         code = lm_model_finish(tokenizer, error);
         if (code == LOAM_OK)
             code = lm_pairs_seal(&tokenizer->model.pairs, tokenizer->byte_level ? tokenizer->model.bytes : NULL, error);
+        if (code == LOAM_OK)
+            lm_bpe_find_cuts(tokenizer);
     }
     if (code == LOAM_OK)
         code = lm_postprocessor_read(document, lm_value_find(root, "post_processor"), tokenizer, error);
+    if (code == LOAM_OK)
+        code = lm_added_index(tokenizer, error);
+    return code == LOAM_OK ? spell(tokenizer, error) : code;
+}
+
+int lm_tokenizer_refresh(struct lm_tokenizer *tokenizer, loam_error *error)
+{
+    int code = lm_model_finish(tokenizer, error);
     if (code == LOAM_OK)
         code = lm_added_index(tokenizer, error);
     return code == LOAM_OK ? spell(tokenizer, error) : code;

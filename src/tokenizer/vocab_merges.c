@@ -97,8 +97,8 @@ static int put_added(struct lm_json_writer *json, const struct lm_document *docu
     bool there = false;
     for (const struct lm_family_token *token = family->tokens; token->content; token++)
         there |= lm_value_find(root, token->content) != NULL;
-    if (!there && family->ranks != 50256 && (size_t)family->tokens[0].id >= root->length) {
-        lm_family_put_added(json, family, family->ranks);
+    if (!there && strcmp(family->name, "gpt2") != 0) {
+        lm_family_put_added(json, family, (int64_t)root->length);
         return LOAM_OK;
     }
     lm_json_key(json, "added_tokens");
