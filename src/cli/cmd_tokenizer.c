@@ -11,6 +11,7 @@ struct encoding {
     unsigned flags;
     bool json;
     int threads;
+    size_t broken; /* stretches of the texts that are not UTF-8 */
 };
 
 static void write_token(struct lm_json_writer *writer, const struct encoding *how, int32_t id, int64_t start, int64_t end)
@@ -94,7 +95,7 @@ static int print_ids(const struct lm_ids *ids)
     return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
 }
 
-static int encode_text(const struct encoding *how, const char *text, size_t length)
+static int encode_text(struct encoding *how, const char *text, size_t length)
 {
     struct lm_ids ids = {0}, starts = {0}, ends = {0};
     loam_error error;
@@ -140,7 +141,7 @@ static int encode_line(void *user, const char *line, size_t length, size_t numbe
 /* Lines are encoded many at a time, over threads. */
 enum { BATCH_LINES = 1 << 14, BATCH_BYTES = 16 << 20 };
 
-static int encode_batch(const struct encoding *how, const struct lm_piece_of_text *lines, struct lm_ids *ids, size_t count,
+static int encode_batch(struct encoding *how, const struct lm_piece_of_text *lines, struct lm_ids *ids, size_t count,
                         size_t before)
 {
     struct lm_bytes out = {0};
@@ -150,6 +151,7 @@ static int encode_batch(const struct encoding *how, const struct lm_piece_of_tex
         code = lm_fail_within(&error, code, "standard input behind line %zu", before);
     for (size_t i = 0; code == LOAM_OK && i < count; i++) {
         code = put_ids(&out, &ids[i], &error);
+        how->broken += lm_tokenizer_count_broken(how->tokenizer, lines[i].text, lines[i].length);
         ids[i].length = 0;
         if (code == LOAM_OK && (out.length > 1 << 20 || i + 1 == count)) {
             fwrite(out.data, 1, out.length, stdout);
@@ -160,7 +162,7 @@ static int encode_batch(const struct encoding *how, const struct lm_piece_of_tex
     return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
 }
 
-static int encode_lines(const struct encoding *how, const struct lm_bytes *text)
+static int encode_lines(struct encoding *how, const struct lm_bytes *text)
 {
     loam_error error;
     int status = EXIT_DONE;

@@ -13,8 +13,7 @@ const struct command command_table[] = {
      "Reads the files as text and writes tokenizer.json and tokenizer_config.json into DIR, in the form that the "
      "libraries of Hugging Face read. Byte-level BPE is what models use; --kind chars merges characters, --kind words makes a "
      "list of words and punctuation marks, with <|endoftext|> and <|unk|> at its end. The result does not depend on --threads.",
-     "loam tokenizer train book.txt --vocab-size 512 --special '<|endoftext|>' -o model\n"
-     "loam tokenizer train book.txt --kind words -o words", command_tokenizer_train},
+     "loam tokenizer train book.txt --vocab-size 512 --special '<|endoftext|>' -o model", command_tokenizer_train},
     {CMD_TOKENIZER_ENCODE, "tokenizer encode", "MODEL|FILE", 1, 1, "turn text into token ids",
      "Reads all of standard input as one text and prints its ids, separated by spaces. Adds no token unless "
      "--add-special is given.",

@@ -149,7 +149,7 @@ const struct option option_table[OPTION_IDS] = {
                  .help = "search what is not set for the fastest ways that take at most this much memory"},
     [OPT_SVG] = {"svg", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(PLAN) | ON(LOOK_LOSSES),
                  .help = "draw into an SVG file: the memory of one step; curves (by gnuplot)"},
-    [OPT_COMPARE] = {"compare", 0, KIND_CHOICE, .placeholder = "WITH", .choices = "deepspeed", .commands = ON(PLAN),
+    [OPT_COMPARE_WITH] = {"compare", 0, KIND_CHOICE, .placeholder = "WITH", .choices = "deepspeed", .commands = ON(PLAN),
                      .help = "what DeepSpeed's estimators for ZeRO-2 and ZeRO-3 say beside it"},
     [OPT_EVAL_EVERY] = {"eval-every", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 0, .most = MANY,
                         .commands = RUNS, .help = "steps between evaluations; 0: at the end of every epoch"},
