@@ -87,8 +87,11 @@ static int encode(const struct lm_samples_options *options, const uint64_t key[2
         return code;
     code = read_groups(options, samples, store, error);
     if (!code)
-        return lm_store_finish(store, samples, error);
-    lm_store_abandon(store);
+        code = lm_store_finish(store, samples, error);
+    else
+        lm_store_abandon(store);
+    if (code == LOAM_ENOSPACE)
+        return lm_fail_within(error, code, "the encoded data have no room (--cache chooses another folder, or none: memory)");
     return code;
 }
 

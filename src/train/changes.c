@@ -25,12 +25,22 @@ static int value_text(const struct lm_run_settings *settings, const char *key, s
 }
 
 /* Names as run.yaml has them; what is not there stays as it is, and the run says so. */
+static int resolve_all(struct lm_run_sources *sources, loam_error *error)
+{
+    for (size_t i = 0; i < sources->count; i++) {
+        const int code = lm_path_resolve(&sources->items[i].path, error);
+        if (code == LOAM_ENOMEM)
+            return code;
+    }
+    return LOAM_OK;
+}
+
 static int resolve(struct lm_run_settings *settings, loam_error *error)
 {
     int code = settings->model ? lm_path_resolve(&settings->model, error) : LOAM_OK;
-    if (code == LOAM_OK)
-        code = lm_run_sources_resolve(&settings->data, error);
-    return code == LOAM_OK ? lm_run_sources_resolve(&settings->eval_data, error) : code;
+    if (code != LOAM_ENOMEM)
+        code = resolve_all(&settings->data, error);
+    return code == LOAM_OK ? resolve_all(&settings->eval_data, error) : code;
 }
 
 /* The number of steps follows from `epochs` where that is set: it is asked for anew only where that is another. */

@@ -110,8 +110,12 @@ static int start_again(struct lm_run *run, const struct lm_run_settings *changed
                        : lm_run_settings_open(&run->settings, run->yaml_path, error);
     if (code == LOAM_OK)
         code = lm_run_settings_check(&run->settings, error);
+    if (code == LOAM_OK && changed && lm_path_resolve(&run->settings.model, NULL) == LOAM_ENOMEM)
+        code = LOAM_ENOMEM; /* a base that has gone since is not needed any more */
     if (code == LOAM_OK && changed)
-        code = resolve_paths(run, error);
+        code = lm_run_sources_resolve(&run->settings.data, error);
+    if (code == LOAM_OK && changed)
+        code = lm_run_sources_resolve(&run->settings.eval_data, error);
     if (code == LOAM_OK)
         code = lm_checkpoint_find(run->checkpoints, &run->resumed, error);
     if (code != LOAM_OK || !run->resumed)

@@ -83,6 +83,10 @@ says "lr was '0.0001' and is '0.0002'" err
 cp chat.jsonl other.jsonl; echo >> chat.jsonl; head -3 other.jsonl >> chat.jsonl
 "$LOAM" finetune -o run --resume >out 2>err && fail "resumed with other data"
 says '--allow-changes' err
+mv base gone
+"$LOAM" finetune -o run --resume >out 2>err && fail "resumed with other data"
+says '--allow-changes' err
+mv gone base
 done=$(tail -1 run/log.jsonl | python3 -c 'import json,sys; print(json.load(sys.stdin)["step"] + 5)')
 "$LOAM" finetune -o run --resume --steps "$done" --lr 2e-4 --allow-changes >out 2>err || fail "--allow-changes: $(cat err)"
 says "lr was '0.0001' and is '0.0002'" err
@@ -124,13 +128,15 @@ if unshare -rm true 2>/dev/null; then
         grep -q "checkpoints of" err || { cat err; exit 2; }
         "$0" finetune base --data other.jsonl -o small/run --steps 60 --batch 2 --seq 128 --save-every 5 --keep 1 >out 2>err || { cat err; exit 3; }
         rm -rf small/run
-        "$0" finetune base --data other.jsonl -o small/run --steps 300 --batch 2 --seq 64 --save-every 10 --keep 1 >out 2>err & run=$!
-        for i in $(seq 1 400); do [ -e small/run/checkpoints/step-10/state.json ] && break; sleep 0.02; done
+        "$0" finetune base --data other.jsonl -o small/run --steps 1500 --batch 2 --seq 64 --save-every 10 --keep 1 >out 2>err & run=$!
+        for i in $(seq 1 400); do [ -e small/run/checkpoints/step-10/state.json ] && break; sleep 0.01; done
+        kill -STOP $run
         head -c 4000k /dev/zero > small/filler 2>/dev/null
+        kill -CONT $run
         wait $run && exit 4
         grep -q "go on with --resume\|make room" err || { cat err; exit 5; }
         rm small/filler
-        "$0" finetune -o small/run --resume --steps 300 >out 2>err || { cat err; exit 6; }
+        "$0" finetune -o small/run --resume --steps 1500 >out 2>err || { cat err; exit 6; }
     ' "$LOAM"
     status=$?
     [ $status = 0 ] || [ $status = 77 ] || fail "a full disk, status $status"
