@@ -136,6 +136,8 @@ enum lm_dtype lm_model_matrix_dtype(const struct lm_model *model);
 size_t lm_model_bytes(const struct lm_model *model);
 /* Where a parameter's weights are, in the model's dtype: of a loaded model, or of the block its unit was placed in last. */
 void *lm_model_weight(struct lm_model *model, size_t parameter);
+/* The parameter that takes most bytes, where it lies: for measuring how fast the memory of the weights can be read. */
+const void *lm_model_largest(const struct lm_model *model, size_t *bytes);
 /* The block of all parameters in the order of lm_parameters (loaded models only, else NULL). Whoever writes into it
  * between passes need not tell: a pass reads all weights anew. */
 void *lm_model_weights(struct lm_model *model, enum lm_dtype *dtype);

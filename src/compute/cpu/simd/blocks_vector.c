@@ -15,7 +15,8 @@ struct piece {
 LM_INLINE vf halves(const uint8_t *first, const uint8_t *second)
 {
 #if defined(LM_SIMD_AVX512)
-    return (vf)_mm512_cvtph_ps(_mm256_set_m128i(lm_half_at(second), lm_half_at(first)));
+    return (vf)_mm512_cvtph_ps(_mm256_mask_broadcastw_epi16(_mm256_broadcastw_epi16(_mm_loadu_si16(first)), 0xff00,
+                                                            _mm_loadu_si16(second)));
 #else
     (void)second;
     return (vf)_mm256_cvtph_ps(lm_half_at(first));
@@ -28,7 +29,7 @@ LM_INLINE struct piece small_piece(const enum lm_dtype type, const uint8_t *in, 
     struct piece piece;
 #if defined(LM_SIMD_AVX512)
     const uint8_t *second = single ? in : in + bytes;    /* a second first one meets zeros in the activations */
-    piece.u = vq_pair(lm_unpack_small(type, in), lm_unpack_small(type, second));
+    piece.u = lm_unpack_two(type, in, second);
 #else
     const uint8_t *second = in;
     (void)single, (void)bytes;
@@ -99,6 +100,8 @@ LM_INLINE void dot_row(const enum lm_dtype type, const int m, int64_t k, const s
         for (int64_t block = 0; block < k / LM_SUPER; block++, in += bytes) {
             struct lm_scales scales;
             lm_unpack_scales(type, in, &scales);
+            for (int line = 0; line < bytes; line += 64)
+                vahead(in + line);
             LM_UNROLL for (int p = 0; p < LM_SUPER / LM_PIECE; p++) {
                 const struct piece piece = large_piece(type, in, &scales, p);
                 LM_UNROLL for (int i = 0; i < m; i++)
@@ -110,6 +113,8 @@ LM_INLINE void dot_row(const enum lm_dtype type, const int m, int64_t k, const s
         const int64_t whole = k / LM_PIECE;
         int64_t p = 0;
         for (; p + 2 <= whole; p += 2, in += 2 * step) {
+            for (int line = 0; line < 2 * step; line += 64)
+                vahead(in + line);
             const struct piece first = small_piece(type, in, bytes, false), second = small_piece(type, in + step, bytes, false);
             LM_UNROLL for (int i = 0; i < m; i++) {
                 part[0][i] = add_piece(type, &first, &a[i], p, part[0][i]);
