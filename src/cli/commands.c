@@ -65,9 +65,11 @@ const struct command command_table[] = {
     {CMD_GENERATE, "generate", "MODEL (--prompt TEXT | --ids \"N N ...\")", 1, 1, "let a model go on from a text",
      "Prints what the model writes after the text, as it comes. A model without a tokenizer goes on from ids and prints ids.",
      "loam generate run --prompt 'Once upon a time' --max-tokens 50", command_generate},
-    {CMD_CHAT, "chat", "MODEL", 1, 1, "talk to a model",
-     "A line is a turn. Ctrl-C ends a reply, Ctrl-D or /quit the chat. Where standard input is no terminal, each of its lines is a "
-     "turn.",
+    {CMD_CHAT, "chat", "MODEL...", 1, SIZE_MAX, "talk to a model, or to several side by side",
+     "A line is a turn; \"\"\" before and behind a message, or \\ at a line's end, makes it one of several lines. Ctrl-C ends a reply, Ctrl-D or "
+     "/quit the chat. /help lists the commands: /system /retry /undo /set /save /load /clear /stats /tokens. What is said is kept as it goes, a "
+     "file a chat, under $XDG_DATA_HOME/loam/chat (~/.local/share/loam/chat), in the form that loam finetune reads. Where standard input is no "
+     "terminal, each of its lines is a turn.",
      "loam chat loam-quickstart --temperature 0", command_chat},
     {CMD_LOOK_WEIGHTS, "look weights", "FILE|MODEL", 1, 1, "list the tensors of a model or a safetensors file",
      "One line a tensor: type, shape, bytes and name. A file that breaks the format ends the program with 1.",
