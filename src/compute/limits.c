@@ -114,6 +114,7 @@ int lm_device_limits(struct lm_device *device, double seconds, struct lm_limits 
 const char *lm_device_isa(const struct lm_device *device)
 {
     static const char *const names[] = {
-        [LM_ISA_AUTO] = "plain", [LM_ISA_SCALAR] = "scalar", [LM_ISA_AVX2] = "avx2", [LM_ISA_AVX512] = "avx512"};
+        [LM_ISA_AUTO] = "plain", [LM_ISA_SCALAR] = "scalar", [LM_ISA_AVX2] = "avx2", [LM_ISA_AVX512] = "avx512",
+        [LM_ISA_AVX512VNNI] = "avx512vnni"};
     return names[device->isa];
 }

@@ -5,7 +5,8 @@
 
 enum { QKV, OUT, UP, DOWN, HEAD };
 enum { FORWARD, INPUT, WEIGHT };
-enum { ROWS = 512, WIDE = 2048, FLOATS = 1 << 20, ROUNDS = 3 };
+enum { ROWS = 512, WIDE = 2048, ROUNDS = 3 };
+enum { LEAST_FLOATS = 1 << 14, MOST_FLOATS = 1 << 20, MODEL_PART = 16 };    /* elements at a time: a part of the model's */
 
 /* What is timed works on these. */
 struct bench {
@@ -13,7 +14,8 @@ struct bench {
     const struct lm_ops *ops;
     const struct lm_config *config;
     bool bf16, gradients_bf16;
-    float *x, *y, *z;     /* WIDE·WIDE floats each */
+    int64_t floats, room; /* elements at a time; of x, y and z each: four times that, and what the products need */
+    float *x, *y, *z;
     int32_t *ids;         /* ROWS */
 };
 
@@ -77,8 +79,8 @@ static double time_attention(const struct bench *b, int64_t length, bool backwar
 {
     const struct lm_config *c = b->config;
     const int64_t group = c->heads / c->kv_heads, kv = group >= 4 ? 1 : least(c->kv_heads, 4 / group + 1), heads = kv * group;
-    const int64_t row = (heads + 2 * kv) * c->head_size, room = (int64_t)WIDE * WIDE;
-    const int64_t t = least(least(length, 1024), room / (2 * row + 2 * heads * c->head_size + heads) / 16 * 16 + 1);
+    const int64_t row = (heads + 2 * kv) * c->head_size;
+    const int64_t t = least(least(length, 1024), b->room / (2 * row + 2 * heads * c->head_size + heads) / 16 * 16 + 1);
     float *qkv = b->x, *dqkv = b->y, *out = b->z, *lse = b->z + t * heads * c->head_size;
     const int64_t k = heads * c->head_size, v = k + kv * c->head_size;
     struct lm_attention work = {.batch = 1, .t_q = t, .t_k = t, .heads = heads, .kv_heads = kv, .head_size = c->head_size,
@@ -99,19 +101,19 @@ static void time_rows(const struct bench *b, struct lm_speed *speed)
 {
     const struct lm_config *c = b->config;
     const struct lm_ops *ops = b->ops;
-    const int64_t width = least(c->width, FLOATS), rows = least(ROWS, FLOATS / width > 1 ? FLOATS / width : 1);
-    const int64_t wide = least(c->feed_forward, FLOATS / 2), high = least(ROWS, FLOATS / wide > 1 ? FLOATS / wide : 1);
+    const int64_t width = least(c->width, b->floats), rows = least(ROWS, b->floats / width > 1 ? b->floats / width : 1);
+    const int64_t wide = least(c->feed_forward, b->floats / 2), high = least(ROWS, b->floats / wide > 1 ? b->floats / wide : 1);
     const struct lm_matrix weight = {b->y, LM_F32, width};
     float *statistics = b->y + width;
     if (c->layer_norm) {
         TIMED(speed->norm[0], ops->layer_norm(b->device, rows, width, 1e-5F, b->x, weight, weight, b->z, statistics,
                                               statistics + rows));
         TIMED(speed->norm[1], ops->layer_norm_backward(b->device, rows, width, b->x, weight, statistics, statistics + rows,
-                                                       b->x + FLOATS, b->z, true, b->z + FLOATS, b->z + FLOATS + width));
+                                                       b->x + b->floats, b->z, true, b->z + b->floats, b->z + b->floats + width));
     } else {
         TIMED(speed->norm[0], ops->rms_norm(b->device, rows, 1, width, 1e-5F, b->x, width, weight, b->z, width, statistics));
-        TIMED(speed->norm[1], ops->rms_norm_backward(b->device, rows, 1, width, b->x, width, weight, statistics, b->x + FLOATS,
-                                                     width, b->z, width, true, b->z + FLOATS));
+        TIMED(speed->norm[1], ops->rms_norm_backward(b->device, rows, 1, width, b->x, width, weight, statistics, b->x + b->floats,
+                                                     width, b->z, width, true, b->z + b->floats));
     }
     if (c->gelu) {
         TIMED(speed->activation[0], ops->gelu(b->device, high * wide, c->gelu_tanh, b->x, b->z));
@@ -125,11 +127,11 @@ static void time_rows(const struct bench *b, struct lm_speed *speed)
         speed->activation[i] /= (double)(high * wide);
     }
     if (!c->learned_positions) {
-        const int64_t heads = least(c->heads, 8), lines = least(ROWS, FLOATS / (heads * c->head_size));
+        const int64_t heads = least(c->heads, 8), lines = least(ROWS, b->floats / (heads * c->head_size));
         TIMED(speed->rope, ops->rope(b->device, lines, heads, c->head_size, b->x, heads * c->head_size, b->y, false));
         speed->rope /= (double)(lines * heads * c->head_size);
     }
-    const int64_t logits = least(c->vocabulary, FLOATS), count = least(ROWS, FLOATS / logits > 4 ? FLOATS / logits : 4);
+    const int64_t logits = least(c->vocabulary, b->floats), count = least(ROWS, b->floats / logits > 4 ? b->floats / logits : 4);
     TIMED(speed->entropy, ops->cross_entropy(b->device, count, logits, b->x, logits, b->ids, 1e-3F, true, b->y));
     speed->entropy /= (double)(count * logits);
 }
@@ -138,34 +140,53 @@ static void time_optimizer(const struct bench *b, const struct lm_run_settings *
 {
     const struct lm_run_form form = lm_run_form_of(settings);
     for (int kind = LM_STATE_F32; kind <= LM_STATE_8BIT; kind++) {
-        memset(b->z, 0, 3 * (size_t)FLOATS * sizeof(float));
-        const struct lm_adamw work = {.count = FLOATS, .step = 1, .lr = 1e-5, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8,
+        memset(b->z, 0, 3 * (size_t)b->floats * sizeof(float));
+        const struct lm_adamw work = {.count = b->floats, .step = 1, .lr = 1e-5, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8,
                                       .grad_scale = 1, .parameter = b->bf16 && !form.masters ? NULL : b->y,
-                                      .rounded = b->bf16 ? (uint16_t *)(b->y + FLOATS) : NULL, .gradient = b->x,
+                                      .rounded = b->bf16 ? (uint16_t *)(b->y + b->floats) : NULL, .gradient = b->x,
                                       .gradient_bf16 = form.gradients_bf16, .state = (enum lm_state_kind)kind, .m = b->z,
-                                      .v = b->z + FLOATS, .m_scale = b->z + 2 * FLOATS, .v_scale = b->z + 2 * FLOATS + FLOATS / 256};
+                                      .v = b->z + b->floats, .m_scale = b->z + 2 * b->floats, .v_scale = b->z + 2 * b->floats + b->floats / 256};
         TIMED(speed->step[kind], b->ops->adamw(b->device, &work));
-        speed->step[kind] /= FLOATS;
+        speed->step[kind] /= (double)b->floats;
     }
     const enum lm_dtype type = form.gradients_bf16 ? LM_BF16 : LM_F32;
-    TIMED(speed->square, b->ops->sum_squares(b->device, FLOATS, type, b->x); b->ops->fill(b->device, FLOATS, 0, b->z));
-    speed->square /= FLOATS;
+    TIMED(speed->square, b->ops->sum_squares(b->device, b->floats, type, b->x); b->ops->fill(b->device, b->floats, 0, b->z));
+    speed->square /= (double)b->floats;
+}
+
+/* Small models are timed with little memory: a run of one is to fit where it was planned. */
+static void size_up(struct bench *b, int64_t rows)
+{
+    const double part = (double)lm_model_weight_bytes(b->config, LM_F32) / sizeof(float) / MODEL_PART;
+    b->floats = part < LEAST_FLOATS ? LEAST_FLOATS : part > MOST_FLOATS ? MOST_FLOATS : (int64_t)part / 256 * 256;
+    b->room = 4 * b->floats;
+    rows = least(rows, ROWS);
+    for (int linear = 0; linear < LM_SPEED_LINEARS; linear++) {
+        int64_t in, out;
+        shape_of(b->config, linear, &in, &out);
+        in = least(in, WIDE), out = least(out, WIDE);
+        const int64_t sizes[] = {in * out, rows * in, rows * out};
+        for (int i = 0; i < 3; i++)
+            b->room = sizes[i] > b->room ? sizes[i] : b->room;
+    }
+    b->room = (b->room + 15) / 16 * 16;
 }
 
 int lm_speed_measure(const struct lm_config *config, const struct lm_run_settings *settings, struct lm_device *device,
                      const char *folder, struct lm_speed *speed, loam_error *error)
 {
-    const size_t room = (size_t)WIDE * WIDE * sizeof(float);
-    char *block = lm_block_map(3 * room + ROWS * sizeof(int32_t), error);
+    const int64_t rows = settings->batch * settings->seq;
+    struct bench b = {.device = device, .ops = lm_device_ops(device), .config = config, .bf16 = settings->dtype == LM_BF16,
+                      .gradients_bf16 = lm_run_form_of(settings).gradients_bf16};
+    size_up(&b, rows);
+    const size_t room = (size_t)b.room * sizeof(float), bytes = 3 * room + ROWS * sizeof(int32_t);
+    char *block = lm_block_map(bytes, error);
     if (!block)
         return LOAM_ENOMEM;
-    struct bench b = {.device = device, .ops = lm_device_ops(device), .config = config, .bf16 = settings->dtype == LM_BF16,
-                      .gradients_bf16 = lm_run_form_of(settings).gradients_bf16,
-                      .x = (float *)block, .y = (float *)(block + room), .z = (float *)(block + 2 * room),
-                      .ids = (int32_t *)(block + 3 * room)};
-    for (size_t i = 0; i < (size_t)WIDE * WIDE; i++)
+    b.x = (float *)block, b.y = (float *)(block + room), b.z = (float *)(block + 2 * room);
+    b.ids = (int32_t *)(block + 3 * room);
+    for (int64_t i = 0; i < b.room; i++)
         b.x[i] = b.y[i] = (float)((double)(i % 251) / 251 - 0.5);
-    const int64_t rows = settings->batch * settings->seq;
     *speed = (struct lm_speed){0};
     for (int linear = 0; linear < LM_SPEED_LINEARS; linear++)
         for (int which = 0; which < 3; which++)
@@ -174,7 +195,7 @@ int lm_speed_measure(const struct lm_config *config, const struct lm_run_setting
         speed->pair[backward] = time_attention(&b, settings->seq, backward);
     time_rows(&b, speed);
     time_optimizer(&b, settings, speed);
-    lm_block_unmap(block, 3 * room + ROWS * sizeof(int32_t));
+    lm_block_unmap(block, bytes);
     int code = lm_device_check(device, error);
     return code == LOAM_OK && folder ? lm_scratch_speed(folder, &speed->disk, error) : code;
 }
