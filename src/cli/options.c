@@ -55,7 +55,7 @@ const struct option option_table[OPTION_IDS] = {
                      .help = "how text is cut into words first: gpt2, llama3, qwen2, gpt4o, deepseek, or a "
                              "regular expression (default: gpt2)"},
     [OPT_SPECIAL_TOKEN] = {"special", 0, KIND_LIST, .placeholder = "TOKEN", .commands = ON(TOKENIZER_TRAIN),
-                           .help = "a special token, e.g. '<|endoftext|>'; may be given again"},
+                           .help = "a special token, e.g. '<|endoftext|>', which ends a text then; may be given again"},
     [OPT_TIES] = {"ties", 0, KIND_CHOICE, .placeholder = "RULE", .standard = "ids", .choices = "ids|bytes",
                   .commands = ON(TOKENIZER_TRAIN),
                   .help = "which of two pairs with equal counts is merged first: the lower ids, or the greater bytes"},

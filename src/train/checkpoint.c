@@ -207,7 +207,7 @@ static int check_room(const struct lm_run *run, loam_error *error)
     lm_format_size(needed, need);
     lm_format_size(space, have);
     return lm_fail(error, LOAM_ENOSPACE,
-                   "%s: a checkpoint takes %s and the disk has %s left; earlier checkpoints are whole: "
+                   "%s: a checkpoint takes %s and the disk has %s left; what was saved before is whole: "
                    "make room, then go on with --resume",
                    run->checkpoints, need, have);
 }
