@@ -11,6 +11,7 @@ struct encoding {
     unsigned flags;
     bool json;
     int threads;
+    size_t broken; /* stretches of the texts that are not UTF-8 */
 };
 
 static void write_token(struct lm_json_writer *writer, const struct encoding *how, int32_t id, int64_t start, int64_t end)
@@ -94,13 +95,14 @@ static int print_ids(const struct lm_ids *ids)
     return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
 }
 
-static int encode_text(const struct encoding *how, const char *text, size_t length)
+static int encode_text(struct encoding *how, const char *text, size_t length)
 {
     struct lm_ids ids = {0}, starts = {0}, ends = {0};
     loam_error error;
     int status = EXIT_DONE;
     int code = lm_tokenizer_encode_places(how->tokenizer, text, length, how->flags, &ids, how->json ? &starts : NULL,
                                           how->json ? &ends : NULL, &error);
+    how->broken += lm_tokenizer_count_broken(how->tokenizer, text, length);
     if (code != LOAM_OK) {
         status = complain_error(&error);
     } else if (how->json) {
@@ -140,7 +142,7 @@ static int encode_line(void *user, const char *line, size_t length, size_t numbe
 /* Lines are encoded many at a time, over threads. */
 enum { BATCH_LINES = 1 << 14, BATCH_BYTES = 16 << 20 };
 
-static int encode_batch(const struct encoding *how, const struct lm_piece_of_text *lines, struct lm_ids *ids, size_t count,
+static int encode_batch(struct encoding *how, const struct lm_piece_of_text *lines, struct lm_ids *ids, size_t count,
                         size_t before)
 {
     struct lm_bytes out = {0};
@@ -150,6 +152,7 @@ static int encode_batch(const struct encoding *how, const struct lm_piece_of_tex
         code = lm_fail_within(&error, code, "standard input behind line %zu", before);
     for (size_t i = 0; code == LOAM_OK && i < count; i++) {
         code = put_ids(&out, &ids[i], &error);
+        how->broken += lm_tokenizer_count_broken(how->tokenizer, lines[i].text, lines[i].length);
         ids[i].length = 0;
         if (code == LOAM_OK && (out.length > 1 << 20 || i + 1 == count)) {
             fwrite(out.data, 1, out.length, stdout);
@@ -160,7 +163,7 @@ static int encode_batch(const struct encoding *how, const struct lm_piece_of_tex
     return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
 }
 
-static int encode_lines(const struct encoding *how, const struct lm_bytes *text)
+static int encode_lines(struct encoding *how, const struct lm_bytes *text)
 {
     loam_error error;
     int status = EXIT_DONE;
@@ -203,9 +206,9 @@ int command_tokenizer_encode(const struct arguments *arguments)
         status = how.json ? each_line(&text, encode_line, &how) : encode_lines(&how, &text);
     else
         status = encode_text(&how, text.data ? text.data : "", text.length);
-    const size_t broken = lm_tokenizer_count_broken(tokenizer, text.data ? text.data : "", text.length);
-    if (broken)
-        note("standard input: %zu stretch%s of bytes that are not UTF-8 became U+FFFD", broken, broken == 1 ? "" : "es");
+    if (how.broken)
+        note("standard input: %zu stretch%s of bytes that are not UTF-8 became U+FFFD", how.broken,
+             how.broken == 1 ? "" : "es");
     lm_bytes_free(&text);
     lm_tokenizer_free(tokenizer);
     return status;

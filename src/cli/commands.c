@@ -13,8 +13,7 @@ const struct command command_table[] = {
      "Reads the files as text and writes tokenizer.json and tokenizer_config.json into DIR, in the form that the "
      "libraries of Hugging Face read. Byte-level BPE is what models use; --kind chars merges characters, --kind words makes a "
      "list of words and punctuation marks, with <|endoftext|> and <|unk|> at its end. The result does not depend on --threads.",
-     "loam tokenizer train book.txt --vocab-size 512 --special '<|endoftext|>' -o model\n"
-     "loam tokenizer train book.txt --kind words -o words", command_tokenizer_train},
+     "loam tokenizer train book.txt --vocab-size 512 --special '<|endoftext|>' -o model", command_tokenizer_train},
     {CMD_TOKENIZER_ENCODE, "tokenizer encode", "MODEL|FILE", 1, 1, "turn text into token ids",
      "Reads all of standard input as one text and prints its ids, separated by spaces. Adds no token unless "
      "--add-special is given.",
@@ -26,8 +25,7 @@ const struct command command_table[] = {
      "Reads all of standard input as one text and prints it with every token in a colour of its own, or between bars where there "
      "are no colours, and below it a line a token: where it begins, its id, its bytes, its text, and whether it is special. With "
      "--compare: how many tokens each of several tokenizers makes of the text, and how many bytes a token stands for.",
-     "printf 'Once upon a time' | loam tokenizer show model\n"
-     "loam tokenizer show model other-model --compare < book.txt", command_tokenizer_show},
+     "printf 'Once upon a time' | loam tokenizer show model", command_tokenizer_show},
     {CMD_TOKENIZER_CONVERT, "tokenizer convert", "MODEL|FILE -o DIR", 1, 1, "write any vocabulary as tokenizer.json",
      "Reads a tokenizer in any form that loam knows: SentencePiece's .model, tiktoken's ranks (Llama 3, Qwen), vocab.json with "
      "merges.txt, GGUF, llama2.c's tokenizer.bin. Writes tokenizer.json and tokenizer_config.json into DIR, which the libraries of "
