@@ -164,7 +164,7 @@ struct lm_fit {
 };
 enum { LM_FITS = 5 };
 /* Searches what is not given in `settings` for runs of at most `bytes`, which write into `folder` (there, or to be made: its disk's
- * room and speed count): up to LM_FITS of them, the fastest first, then slower ones
+ * room and speed count): up to LM_FITS of them, what the settings are already where that fits, else the fastest first; then slower ones
  * that take clearly less. None fits: count 0, and `list` has up to three ways to make it fit that change as little as they can,
  * cheapest first (*changes of them): for those, what is given is changed too. */
 int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, const char *folder, struct lm_fit list[LM_FITS], size_t *count,
