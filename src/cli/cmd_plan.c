@@ -293,7 +293,7 @@ static int json_compared(struct lm_json_writer *writer, const struct lm_run_sett
 
 static int show(const struct arguments *arguments, struct planned *planned, struct lm_json_writer *writer, loam_error *error)
 {
-    const bool compare = arguments->values[OPT_COMPARE].given;
+    const bool compare = arguments->values[OPT_COMPARE_WITH].given;
     int code = LOAM_OK;
     if (arguments->values[OPT_SVG].given)
         code = lm_look_memory(&planned->plan, &planned->picture, arguments->values[OPT_SVG].text, error);

@@ -227,12 +227,17 @@ static int read_value(const struct option *option, const char *text, struct argu
     return lm_fail(error, LOAM_EUSAGE, "found %s, wanted %s or more", text, least);
 }
 
-/* Settings are swept over where a command looks at many runs: "512,1024" is two values, each checked. */
+bool option_swept(const struct command *command, const struct option *option, const char *text)
+{
+    const bool one = option->kind == KIND_FILES || option->kind == KIND_FLAG || option == &option_table[OPT_OFFLOAD];
+    return (command->id == CMD_PLAN || command->id == CMD_MEASURE) && option->setting && !one && strchr(text, ',');
+}
+
+/* "512,1024" is two values, each checked. */
 static int read_values(const struct command *command, const struct option *option, const char *text, struct argument *value,
                        loam_error *error)
 {
-    const bool sweeps = command->id == CMD_PLAN && option->setting && option->kind != KIND_TEXT;
-    if (!sweeps || !strchr(text, ','))
+    if (!option_swept(command, option, text))
         return read_value(option, text, value, error);
     char one[64];
     for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {

@@ -10,10 +10,10 @@ void setting_key(const struct option *option, char key[64])
             *c = '_';
 }
 
-static bool swept(const struct option *option, const struct argument *value)
+static bool swept(const struct arguments *arguments, int id)
 {
-    const bool list = option->kind == KIND_TEXT || option->kind == KIND_FILES || option->kind == KIND_FLAG;
-    return option->setting && value->given && !list && strchr(value->text, ',');
+    const struct argument *value = &arguments->values[id];
+    return value->given && value->text && option_swept(arguments->command, &option_table[id], value->text);
 }
 
 static int set_option(struct lm_run_settings *settings, enum option_id id, const struct argument *value,
@@ -38,8 +38,10 @@ int settings_collect(const struct arguments *arguments, struct lm_run_settings *
 {
     const struct argument *recipe = &arguments->values[OPT_RECIPE];
     int code = recipe->given ? lm_run_settings_read(settings, recipe->text, error) : LOAM_OK;
+    if (code == LOAM_OK && arguments->values[OPT_FAITHFUL].given) /* which has its own template: a recipe's gives way */
+        code = lm_run_settings_set(settings, "template", "", error);
     for (int id = 0; code == LOAM_OK && id < OPTION_IDS; id++)
-        if (option_table[id].setting && arguments->values[id].given && !swept(&option_table[id], &arguments->values[id]))
+        if (option_table[id].setting && arguments->values[id].given && !swept(arguments, id))
             code = set_option(settings, (enum option_id)id, &arguments->values[id], error);
     if (code == LOAM_OK && arguments->operand_count > 0)
         code = lm_run_settings_set(settings, "model", arguments->operands[0], error);
@@ -70,7 +72,7 @@ static int make_one(const struct arguments *arguments, size_t index, struct lm_r
     int code = settings_collect(arguments, settings, error);
     for (int id = OPTION_IDS - 1; code == LOAM_OK && id >= 0; id--) {
         const struct argument *value = &arguments->values[id];
-        if (!swept(&option_table[id], value))
+        if (!swept(arguments, id))
             continue;
         const size_t values = values_in(value->text);
         code = set_nth(settings, &option_table[id], value->text, index % values, error);
@@ -84,7 +86,7 @@ int sweep_open(struct sweep *sweep, const struct arguments *arguments, enum lm_r
     size_t count = 1;
     *sweep = (struct sweep){0};
     for (int id = 0; id < OPTION_IDS && count <= SWEEP_MOST; id++)
-        if (swept(&option_table[id], &arguments->values[id]))
+        if (swept(arguments, id))
             count *= values_in(arguments->values[id].text);
     if (count > SWEEP_MOST)
         return lm_fail(error, LOAM_EUSAGE, "%s: these lists make more than %d runs; give fewer values", arguments->command->name,

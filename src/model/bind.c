@@ -22,33 +22,36 @@ static bool is_bias(enum lm_part part)
 static struct lm_matrix matrix_of(const struct lm_model *model, int index)
 {
     const struct lm_parameter *parameter = &model->parameters[index];
-    return (struct lm_matrix){.data = (void *)model->views[index].data, .dtype = model->views[index].dtype,
-                              .stride = parameter->rank == 2 ? parameter->shape[1] : parameter->count};
+    const struct lm_view *view = &model->views[index];
+    const int64_t columns = parameter->rank == 2 ? parameter->shape[view->turned ? 0 : 1] : parameter->count;
+    return (struct lm_matrix){.data = (void *)view->data, .dtype = view->dtype, .stride = columns};
 }
 
 /* Does piece `next` begin where `before` ends, so that both are one matrix? */
 static bool follows(const struct lm_model *model, int before, int next)
 {
     const struct lm_view *a = &model->views[before], *b = &model->views[next];
-    const size_t bytes = (size_t)model->parameters[before].count * ((size_t)lm_dtype_bits(a->dtype) / 8);
+    uint64_t bytes = 0;
     if (model->loaded)
         return true;
-    return a->dtype == b->dtype && a->data && (const char *)a->data + bytes == (const char *)b->data;
+    return lm_dtype_bytes(a->dtype, (uint64_t)model->parameters[before].count, &bytes) && a->dtype == b->dtype && a->data && (const char *)a->data + bytes == (const char *)b->data;
 }
 
 /* `parts` up to the first LM_PART_COUNT; those the model lacks are passed over. */
 static struct lm_linear linear_of(const struct lm_model *model, int64_t layer, const enum lm_part *parts,
                                   enum lm_part bias)
 {
-    struct lm_linear linear = {.transposed = model->config.transposed_weights && layer >= 0};
+    const bool turned = model->config.transposed_weights && layer >= 0;    /* [in, out], as the parameter's shape has it */
+    struct lm_linear linear = {.transposed = turned};
     int before = -1;
     for (; *parts != LM_PART_COUNT; parts++) {
         const int index = lm_model_find(model, layer, *parts);
         if (index < 0)
             continue;
         const struct lm_parameter *parameter = &model->parameters[index];
-        const int64_t out = parameter->shape[linear.transposed ? 1 : 0];
-        linear.in = parameter->shape[linear.transposed ? 0 : 1];
+        const int64_t out = parameter->shape[turned ? 1 : 0];
+        linear.in = parameter->shape[turned ? 0 : 1];
+        linear.transposed = turned && !model->views[index].turned;
         if (before < 0)
             linear.index = index;
         if (before >= 0 && follows(model, before, index)) {

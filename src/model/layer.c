@@ -109,27 +109,48 @@ size_t lm_attention_scratch(struct lm_run *run, bool backward)
     return bytes;
 }
 
-/* Keys and values of the run's rows go to the cache, and attention is over all that is there. A cached row is k, then v,
- * as they lie in qkv. */
-static void attend_cached(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts)
+/* Keys and values of the span's rows, which begin at row `at` of the run's, go to the cache, and attention is over all that is
+ * there. A cached row is k, then v, as they lie in qkv. */
+static void attend_span(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts,
+                        const struct lm_span *span, int64_t at)
 {
     const struct lm_config *c = &run->model->config;
     struct lm_device *device = run->model->device;
     const struct lm_ops *ops = lm_device_ops(device);
     const int64_t stride = lm_qkv_width(c), k = c->heads * c->head_size, row = 2 * c->kv_heads * c->head_size;
     const size_t element = (size_t)lm_dtype_bits(run->cached_dtype) / 8;
-    for (int64_t r = 0; r < run->length; r++)
-        ops->convert(device, row, LM_F32, acts->qkv + r * stride + k, run->cached_dtype,
-                     run->cached + (size_t)((run->cached_length + r) * row) * element);
-    struct lm_attention work = attention_of(run, layer, acts, acts->qkv);
+    const float *qkv = acts->qkv + at * stride;
+    for (int64_t r = 0; r < span->count; r++) {
+        int64_t place = span->start + r;
+        if (span->pages)
+            place = span->pages[place / LM_PAGE_ROWS] * LM_PAGE_ROWS + place % LM_PAGE_ROWS;
+        ops->convert(device, row, LM_F32, qkv + r * stride + k, run->cached_dtype,
+                     run->cached + (size_t)(place * row) * element);
+    }
+    struct lm_attention work = attention_of(run, layer, acts, qkv);
+    work.out = acts->attention + at * k;
     work.k = run->cached;
     work.v = run->cached + (size_t)(row / 2) * element;
     work.kv_dtype = run->cached_dtype;
     work.kv_stride = row;
-    work.t_k = work.q_start = run->cached_length;
-    work.t_k += run->length;
+    work.pages = span->pages;
+    work.page_rows = LM_PAGE_ROWS;
+    work.t_q = span->count;
+    work.q_start = span->start;
+    work.t_k = span->start + span->count;
     work.kv_batch_stride = work.t_k * row;
     ops->attention(device, &work);
+}
+
+static void attend_cached(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts)
+{
+    if (!run->spans) {
+        const struct lm_span one = {.count = run->length, .start = run->cached_length};
+        attend_span(run, layer, acts, &one, 0);
+        return;
+    }
+    for (int64_t i = 0, at = 0; i < run->span_count; at += run->spans[i++].count)
+        attend_span(run, layer, acts, &run->spans[i], at);
 }
 
 /* y = before + x·W, in place or not. */

@@ -37,6 +37,7 @@ static int make(const struct lm_config *config, struct lm_device *device, const 
         model->config.vocabulary = grown;
     model->device = device;
     model->loaded = options->load;
+    model->plain = options->plain;
     model->dtype = options->dtype;
     int code = lm_parameters(&model->config, &model->parameters, &model->count, error);
     if (!code)
@@ -146,7 +147,8 @@ static void view(struct lm_model *model, size_t first, size_t count, void *block
 {
     const size_t element = (size_t)lm_dtype_bits(model->dtype) / 8, from = model->parameters[first].offset;
     for (size_t i = first; i < first + count; i++)
-        model->views[i] = (struct lm_view){(char *)block + (model->parameters[i].offset - from) * element, model->dtype};
+        model->views[i] = (struct lm_view){.data = (char *)block + (model->parameters[i].offset - from) * element,
+                                           .dtype = model->dtype};
 }
 
 static int fill(struct lm_model *model, size_t first, size_t count, loam_error *error)
@@ -348,4 +350,35 @@ void *lm_model_weights(struct lm_model *model, enum lm_dtype *dtype)
 {
     *dtype = model->dtype;
     return model->block;
+}
+
+enum lm_dtype lm_model_matrix_dtype(const struct lm_model *model)
+{
+    return model->views[lm_model_find(model, 0, LM_PART_DOWN)].dtype;
+}
+
+size_t lm_model_bytes(const struct lm_model *model)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < model->count; i++) {
+        uint64_t bytes = 0;
+        lm_dtype_bytes(model->views[i].dtype, (uint64_t)model->parameters[i].count, &bytes);
+        sum += (size_t)bytes;
+    }
+    return sum;
+}
+
+const void *lm_model_largest(const struct lm_model *model, size_t *most)
+{
+    const void *largest = NULL;
+    *most = 0;
+    for (size_t i = 0; i < model->count; i++) {
+        uint64_t bytes = 0;
+        lm_dtype_bytes(model->views[i].dtype, (uint64_t)model->parameters[i].count, &bytes);
+        if (bytes <= *most)
+            continue;
+        *most = (size_t)bytes;
+        largest = model->views[i].data;
+    }
+    return largest;
 }

@@ -96,6 +96,8 @@ struct lm_model_options {
     void *block;                   /* with load: memory for the weights (lm_model_weight_bytes), NULL: allocated */
     bool later;                    /* with load: only configuration and shapes now, enough for lm_pass_create;
                                       lm_model_load brings the weights. What open can find wrong, it finds now */
+    bool plain;                    /* without load: weights of a GGUF file that are of block types, and those that lie there the other
+                                      way round, become F32 copies, so that the model can be saved */
     int64_t vocabulary;            /* with load: 0 the file's; more: embedding and head grow to this many rows, the new
                                       ones each the mean of the old, and the configuration with them; fewer: EUSAGE */
 };
@@ -105,8 +107,9 @@ size_t lm_model_weight_bytes(const struct lm_config *config, enum lm_dtype dtype
  * "model." prefix or its absence is fine. The device must outlive the model. */
 int lm_model_open(const char *directory, struct lm_device *device, const struct lm_model_options *options,
                   struct lm_model **model, loam_error *error);
-/* The configuration that a GGUF file's metadata and tensors give. lm_model_open takes such a file too: F32 and BF16 tensors are used where
- * they lie in the mapped file, all others, and Llama's q and k, whose rows stand in another order there, become copies. */
+/* The configuration that a GGUF file's metadata and tensors give. lm_model_open takes such a file too: F32, BF16 and block tensors are
+ * used where they lie in the mapped file; F16 becomes F32, and Llama's q and k, whose rows stand in another order there, become copies of
+ * their own type. */
 int lm_gguf_config(const struct lm_gguf *file, struct lm_config *config, loam_error *error);
 /* One GGUF file, which llama.cpp opens: F32, F16, BF16, Q8_0 or Q4_0 (its table and head Q8_0); vectors stay F32. `more` (may be NULL)
  * adds pairs: those of the tokenizer. */
@@ -128,8 +131,13 @@ const struct lm_config *lm_model_config(const struct lm_model *model);
 struct lm_device *lm_model_device(const struct lm_model *model);
 /* The table of its parameters, owned by the model. */
 const struct lm_parameter *lm_model_parameters(const struct lm_model *model, size_t *count);
+/* The type in which most of it lies in memory (that of a layer's largest matrix), and the bytes of all weights as they lie there. */
+enum lm_dtype lm_model_matrix_dtype(const struct lm_model *model);
+size_t lm_model_bytes(const struct lm_model *model);
 /* Where a parameter's weights are, in the model's dtype: of a loaded model, or of the block its unit was placed in last. */
 void *lm_model_weight(struct lm_model *model, size_t parameter);
+/* The parameter that takes most bytes, where it lies: for measuring how fast the memory of the weights can be read. */
+const void *lm_model_largest(const struct lm_model *model, size_t *bytes);
 /* The block of all parameters in the order of lm_parameters (loaded models only, else NULL). Whoever writes into it
  * between passes need not tell: a pass reads all weights anew. */
 void *lm_model_weights(struct lm_model *model, enum lm_dtype *dtype);
@@ -151,6 +159,35 @@ int lm_model_extend(struct lm_model *model, struct lm_cache *cache, const int32_
 /* Logits at every position [count, V] of one sequence from its beginning. */
 int lm_model_logits(struct lm_model *model, const int32_t *ids, int64_t count, float *logits, loam_error *error);
 
+/* --- Running many: keys and values of any number of sequences in pages of one pool --- */
+enum { LM_PAGE_ROWS = 64 };             /* positions a page */
+struct lm_paged;
+/* `pages` pages; passes of at most `rows` rows, of which at most `logits` rows' logits are wanted. Memory is taken up as
+ * pages come to be used. */
+struct lm_paged_options {
+    int64_t pages, rows, logits;
+    enum lm_dtype dtype;                /* of keys and values: F32 or BF16 */
+};
+int lm_paged_create(struct lm_model *model, const struct lm_paged_options *options, struct lm_paged **pool,
+                   loam_error *error);
+void lm_paged_free(struct lm_paged *pool);        /* NULL is fine */
+size_t lm_paged_bytes(const struct lm_paged *pool);    /* of keys and values */
+/* The first `rows` positions of page `from`, in all layers, become those of page `to`. */
+void lm_paged_copy(struct lm_paged *pool, int32_t to, int32_t from, int64_t rows);
+/* `count` ids of one sequence whose first stands at position `start`. Positions before it are in the pages already; page
+ * i of the list holds positions from i * LM_PAGE_ROWS on, and there is one for every position up to start + count - 1. */
+struct lm_span {
+    const int32_t *ids;
+    int64_t count, start;
+    const int32_t *pages;
+    bool wanted;                        /* the logits behind the last id */
+    float *logits;                      /* gets their place [V], valid until the next run; NULL where not wanted */
+};
+/* All spans in one pass. Ids outside the vocabulary, more rows than there is room for or positions past the context:
+ * LOAM_EUSAGE, nothing changed. A row's result does not depend on the rows beside it as long as passes of up to LM_FEW_ROWS
+ * rows and longer ones are told apart. Allocates nothing but what the device needs. */
+enum { LM_FEW_ROWS = 16 };
+int lm_paged_run(struct lm_paged *pool, struct lm_span *spans, int64_t count, loam_error *error);
 /* --- Units: the pieces a pass walks through --- */
 /* Unit 0 is the embeddings, 1 to L the layers, L + 1 the final norm and the head. Each is a run of the table of parameters. */
 struct lm_unit {

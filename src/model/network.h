@@ -40,6 +40,7 @@ struct lm_layer {
 struct lm_view {
     const void *data;              /* NULL until loaded */
     enum lm_dtype dtype;
+    bool turned;                   /* lies there the other way round than the parameter's shape says: [out, in] */
 };
 
 struct lm_model {
@@ -51,6 +52,8 @@ struct lm_model {
     int *of_part;                  /* [layers + 1][LM_PART_COUNT]: index of a parameter, or -1; row 0: outside */
 
     bool loaded;                   /* one block in `dtype` */
+    bool plain;                    /* mapped: nothing but F32 and BF16, all in loam's order */
+    bool packed;                   /* mapped, and not so */
     bool complete;                 /* the weights are there (not `later`) */
     lm_model_source *source;       /* of weights that are not in memory, when saving */
     void *source_user;
@@ -83,6 +86,8 @@ void lm_model_bind_unit(struct lm_model *model, int64_t unit);
 /* fp32 copies of the biases, anew: before a pass over weights that may have changed. */
 void lm_model_refresh_biases(struct lm_model *model);
 void lm_model_refresh_unit(struct lm_model *model, int64_t unit);
+/* LOAM_EUSAGE where the weights are not there, or not as the table of parameters has them. */
+int lm_model_may_save(const struct lm_model *model, const char *path, loam_error *error);
 /* The part of lm_model_load that draws: parameter `index` into its view. */
 void lm_model_draw(struct lm_model *model, size_t index);
 /* Mapped models: views into the file. Loaded ones: file to view, for `count` parameters from `first` on. */
@@ -115,6 +120,8 @@ struct lm_run {
     unsigned char *cached;         /* this layer's keys and values: [capacity][2·KV·D] of cached_dtype; NULL in training */
     enum lm_dtype cached_dtype;
     int64_t cached_length;         /* positions before this run's first */
+    const struct lm_span *spans;   /* several sequences' rows one behind the other, their cached rows in pages; NULL: one */
+    int64_t span_count;
 };
 int64_t lm_wide(const struct lm_config *config);            /* max(F, Q + H·D) */
 int64_t lm_qkv_width(const struct lm_config *config);       /* Q */

@@ -267,6 +267,8 @@ int lm_pass_create(struct lm_model *model, const struct lm_pass_options *options
     int code = check_options(model, options, error);
     if (code)
         return code;
+    if (options->backward && model->packed)
+        return lm_fail(error, LOAM_EUSAGE, "a model opened to be run as its GGUF file has it cannot be trained; open it with `load`");
     struct lm_pass *pass = lm_alloc(1, sizeof *pass, error);
     if (!pass)
         return LOAM_ENOMEM;

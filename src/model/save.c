@@ -89,16 +89,26 @@ static int save_generation(const struct lm_config *config, const char *path, loa
     return code;
 }
 
+int lm_model_may_save(const struct lm_model *model, const char *path, loam_error *error)
+{
+    if (!model->complete)
+        return lm_fail(error, LOAM_EUSAGE, "%s: the model's weights are not loaded yet", path);
+    if (model->packed)
+        return lm_fail(error, LOAM_EUSAGE, "%s: the model was opened to be run as its GGUF file has it, not to be saved", path);
+    return LOAM_OK;
+}
+
 int lm_model_save(const struct lm_model *model, const char *directory, enum lm_dtype dtype, uint64_t shard_limit,
                   loam_error *error)
 {
-    if (!model->complete)
-        return lm_fail(error, LOAM_EUSAGE, "%s: the model's weights are not loaded yet", directory);
+    int code = lm_model_may_save(model, directory, error);
+    if (code)
+        return code;
     if (dtype != LM_F32 && dtype != LM_BF16 && dtype != LM_F16)
         return lm_fail(error, LOAM_EUSAGE, "%s: found type %s, wanted F32, BF16 or F16", directory, lm_dtype_name(dtype));
     char *generation = lm_path_join(directory, "generation_config.json", error);
     char *config = lm_path_join(directory, "config.json", error);
-    int code = generation && config ? LOAM_OK : LOAM_ENOMEM;
+    code = generation && config ? LOAM_OK : LOAM_ENOMEM;
     if (!code)
         code = lm_make_directories(directory, error);
     if (!code)

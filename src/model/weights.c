@@ -111,7 +111,7 @@ int lm_weights_map(struct lm_model *model, loam_error *error)
         const bool in_place = tensor->dtype == LM_F32 || tensor->dtype == LM_BF16;
         const enum lm_dtype dtype = in_place ? tensor->dtype : LM_F32;
         const size_t element = (size_t)lm_dtype_bits(dtype) / 8;
-        model->views[i] = (struct lm_view){tensor->data, dtype};
+        model->views[i] = (struct lm_view){.data = tensor->data, .dtype = dtype};
         if (in_place && (uintptr_t)tensor->data % element == 0)
             continue;
         model->copies[i] = lm_alloc((size_t)tensor->count, element, error);

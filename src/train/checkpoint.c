@@ -2,6 +2,7 @@
 #include "run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,8 @@ static void write_progress(struct lm_json_writer *writer, const struct lm_run *r
     integer(writer, "worse", state->worse);
     lm_json_key(writer, "stopped_early");
     lm_json_bool(writer, state->stopped_early);
+    lm_json_key(writer, "weights_only");
+    lm_json_bool(writer, run->settings.weights_only);
     hex(writer, "tokenizer", state->tokenizer);
     hex(writer, "base_tokenizer", state->base_tokenizer);
     hex(writer, "data", state->data);
@@ -121,7 +124,7 @@ static int fill(struct lm_run *run, const char *folder, loam_error *error)
         code = lm_kit_copy(run, folder, error);
     if (code == LOAM_OK)
         code = lm_model_save(run->model, folder, run->settings.dtype, 0, error);
-    if (code == LOAM_OK)
+    if (code == LOAM_OK && !run->settings.weights_only)
         code = lm_state_save(run, folder, error);
     if (code == LOAM_OK)
         code = write_state(run, folder, error);
@@ -139,10 +142,63 @@ static int discard(const char *folder, loam_error *error)
     return code == LOAM_OK ? lm_remove_tree(folder, error) : code;
 }
 
-static int check_room(const struct lm_run *run, loam_error *error)
+static int64_t checkpoint_bytes(const struct lm_run *run)
 {
     const struct lm_run_memory *memory = &run->memory;
-    const int64_t needed = (int64_t)memory->plan.checkpoint + SMALL_FILES;
+    const size_t weights = lm_model_weight_bytes(lm_model_config(run->model), run->settings.dtype);
+    const size_t bytes = run->settings.weights_only ? weights : memory->plan.checkpoint;
+    return (int64_t)bytes + SMALL_FILES + lm_kit_bytes(run);
+}
+
+/* The first folder of the path that is there. */
+static int space_at(const char *path, int64_t *space, loam_error *error)
+{
+    char *at = lm_copy_string(path, strlen(path), error);
+    if (!at)
+        return LOAM_ENOMEM;
+    while (!lm_is_directory(at)) {
+        char *slash = strrchr(at, '/');
+        if (slash == at || !slash) {
+            strcpy(at, slash ? "/" : ".");
+            break;
+        }
+        *slash = 0;
+    }
+    int code = lm_free_space(at, space, error);
+    lm_free(at);
+    return code;
+}
+
+int lm_checkpoint_fits(const struct lm_run *run, loam_error *error)
+{
+    const struct lm_run_settings *settings = &run->settings;
+    int64_t *steps, space, most = settings->steps - run->state.step;
+    size_t count;
+    int code = lm_checkpoint_list(run->checkpoints, &steps, &count, error);
+    if (code != LOAM_OK)
+        return code;
+    lm_free(steps);
+    code = space_at(run->checkpoints, &space, error);
+    /* the kept ones, the best, and the new one beside them */
+    const int64_t held = settings->keep + (settings->eval_data.count > 0) + 1;
+    int64_t wanted = held - (int64_t)count < most ? held - (int64_t)count : most;
+    wanted = wanted < 0 ? 0 : wanted;
+    const int64_t one = checkpoint_bytes(run);
+    if (code != LOAM_OK || space / one >= wanted)
+        return code;
+    char each[32], have[32];
+    lm_format_size(one, each);
+    lm_format_size(space, have);
+    return lm_fail(error, LOAM_ENOSPACE,
+                   "%s: the run will hold %lld checkpoints of %s at once (keep %lld) and the disk has %s left; make room, "
+                   "keep fewer with --keep%s, or write to another disk with --out",
+                   run->directory, (long long)wanted, each, (long long)settings->keep, have,
+                   settings->weights_only ? "" : ", leave the optimizer's state out with --weights-only");
+}
+
+static int check_room(const struct lm_run *run, loam_error *error)
+{
+    const int64_t needed = checkpoint_bytes(run);
     int64_t space;
     int code = lm_free_space(run->checkpoints, &space, error);
     if (code != LOAM_OK || space >= needed)
@@ -177,14 +233,21 @@ static void prune(struct lm_run *run)
     lm_free(steps);
 }
 
+/* One of the same name goes when the new one has its place. */
 static int put_in_place(const char *checkpoints, const char *made, const char *path, loam_error *error)
 {
-    int code = lm_is_directory(path) ? discard(path, error) : LOAM_OK;
-    if (code != LOAM_OK)
-        return code;
-    if (rename(made, path) != 0)
+    const bool there = lm_is_directory(path);
+    int failed = renameat2(AT_FDCWD, made, AT_FDCWD, path, there ? RENAME_EXCHANGE : 0);
+    if (failed && there && (errno == EINVAL || errno == ENOSYS)) { /* a file system that cannot exchange names */
+        int code = discard(path, error);
+        if (code != LOAM_OK)
+            return code;
+        failed = rename(made, path);
+    }
+    if (failed)
         return lm_fail_errno(error, errno, "%s: cannot be renamed to %s", made, path);
-    return lm_sync_directory(checkpoints, error);
+    int code = lm_sync_directory(checkpoints, error);
+    return code == LOAM_OK ? lm_remove_tree(made, error) : code;
 }
 
 int lm_checkpoint_save(struct lm_run *run, loam_error *error)

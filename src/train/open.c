@@ -78,6 +78,14 @@ static int refuse_used(const struct lm_run *run, loam_error *error)
     return LOAM_OK;
 }
 
+static int resolve_paths(struct lm_run *run, loam_error *error)
+{
+    int code = lm_path_resolve(&run->settings.model, error);
+    if (code == LOAM_OK)
+        code = lm_run_sources_resolve(&run->settings.data, error);
+    return code == LOAM_OK ? lm_run_sources_resolve(&run->settings.eval_data, error) : code;
+}
+
 static int start_new(struct lm_run *run, const struct lm_run_settings *settings, loam_error *error)
 {
     int code = lm_run_settings_copy(settings, &run->settings, error);
@@ -88,28 +96,38 @@ static int start_new(struct lm_run *run, const struct lm_run_settings *settings,
                        "(loam plan)", (long long)run->settings.ranks);
     if (code == LOAM_OK)
         code = refuse_used(run, error);
-    if (code == LOAM_OK)
-        code = lm_path_resolve(&run->settings.model, error);
-    if (code == LOAM_OK)
-        code = lm_run_sources_resolve(&run->settings.data, error);
-    return code == LOAM_OK ? lm_run_sources_resolve(&run->settings.eval_data, error) : code;
+    return code == LOAM_OK ? resolve_paths(run, error) : code;
 }
 
-static int start_again(struct lm_run *run, loam_error *error)
+static int start_again(struct lm_run *run, const struct lm_run_settings *changed, loam_error *error)
 {
     if (!lm_file_exists(run->yaml_path))
         return lm_fail(error, LOAM_ENOTFOUND, "%s: there is no run here to go on with; start one without --resume",
                        run->yaml_path);
     int code = take_lock(run, error);
     if (code == LOAM_OK)
-        code = lm_run_settings_open(&run->settings, run->yaml_path, error);
+        code = changed ? lm_run_settings_copy(changed, &run->settings, error)
+                       : lm_run_settings_open(&run->settings, run->yaml_path, error);
     if (code == LOAM_OK)
         code = lm_run_settings_check(&run->settings, error);
+    if (code == LOAM_OK && changed && lm_path_resolve(&run->settings.model, NULL) == LOAM_ENOMEM)
+        code = LOAM_ENOMEM; /* a base that has gone since is not needed any more */
+    if (code == LOAM_OK && changed)
+        code = lm_run_sources_resolve(&run->settings.data, error);
+    if (code == LOAM_OK && changed)
+        code = lm_run_sources_resolve(&run->settings.eval_data, error);
     if (code == LOAM_OK)
         code = lm_checkpoint_find(run->checkpoints, &run->resumed, error);
     if (code != LOAM_OK || !run->resumed)
         return code;
-    return lm_checkpoint_verify(run->resumed, &run->state, error);
+    code = lm_checkpoint_verify(run->resumed, &run->state, error);
+    if (code == LOAM_OK && run->state.weights_only && run->state.step < run->settings.steps &&
+        !run->state.stopped_early)
+        return lm_fail(error, LOAM_EUNSUPPORTED,
+                       "%s: holds weights only, without the optimizer's state, so that this run cannot go on; start a new "
+                       "one from it: loam %s %s -o DIR",
+                       run->resumed, run->settings.command == LM_RUN_TRAIN ? "train" : "finetune", run->resumed);
+    return code;
 }
 
 /* --- Tokenizer and template --- */
@@ -127,16 +145,22 @@ static int check_base_tokenizer(const struct lm_run *run, loam_error *error)
     lm_tokenizer_free(tokenizer);
     if (found == run->state.base_tokenizer)
         return LOAM_OK;
+    if (run->changes_allowed) {
+        lm_run_note(run, "%s: its tokenizer is another than the one this run began with; the run keeps its own", base);
+        return LOAM_OK;
+    }
     return lm_fail(error, LOAM_EMISMATCH,
                    "%s: its tokenizer is another than the one this run began with (fingerprint "
-                   "%016llx, then %016llx); put the old tokenizer.json back, or start a new run",
+                   "%016llx, then %016llx); put the old tokenizer.json back, start a new run, or go on with the "
+                   "run's own by --allow-changes",
                    base, (unsigned long long)found, (unsigned long long)run->state.base_tokenizer);
 }
 
 static int open_template(struct lm_run *run, const char *from, loam_error *error)
 {
     size_t added = 0;
-    int code = lm_template_find(run->settings.template_name, from, &run->chat_template, error);
+    const char *name = run->settings.faithful ? "guanaco" : run->settings.template_name;
+    int code = lm_template_find(name, from, &run->chat_template, error);
     if (code == LOAM_OK)
         code = lm_template_fit(run->chat_template, run->tokenizer, run->settings.add_tokens, &added, error);
     if (code != LOAM_OK)
@@ -162,7 +186,7 @@ static int open_tokenizer(struct lm_run *run, loam_error *error)
         return code;
     if (!run->resumed)
         run->state.base_tokenizer = lm_tokenizer_fingerprint(run->tokenizer);
-    if (settings->command == LM_RUN_FINETUNE && (needed || settings->template_name))
+    if (settings->command == LM_RUN_FINETUNE && (needed || settings->template_name || settings->faithful))
         code = open_template(run, from, error);
     if (code != LOAM_OK)
         return code;
@@ -259,6 +283,19 @@ static int settle_length(struct lm_run *run, loam_error *error)
     return LOAM_OK;
 }
 
+/* NULL: none, the encoded data lie in memory. Where the user's cache cannot be written, the run's directory has it. */
+static int choose_cache(const struct lm_run *run, char **cache, loam_error *error)
+{
+    const char *wanted = run->settings.cache;
+    *cache = NULL;
+    if (wanted && strcmp(wanted, "none") == 0)
+        return LOAM_OK;
+    *cache = wanted ? lm_copy_string(wanted, strlen(wanted), error) : lm_samples_cache();
+    if (!*cache && !wanted)
+        *cache = lm_path_join(run->directory, "encoded", error);
+    return *cache ? LOAM_OK : LOAM_ENOMEM;
+}
+
 /* Files of ids are used as they stand: a line a row. */
 static int open_samples(const struct lm_run *run, const struct lm_run_sources *sources, bool training,
                         struct lm_samples **samples, loam_error *error)
@@ -269,7 +306,7 @@ static int open_samples(const struct lm_run *run, const struct lm_run_sources *s
         return LOAM_ENOMEM;
     for (size_t i = 0; i < sources->count; i++)
         list[i] = (struct lm_source){.path = sources->items[i].path, .weight = sources->items[i].weight};
-    const struct lm_samples_options options = {
+    struct lm_samples_options options = {
         .kind = settings->command == LM_RUN_FINETUNE ? LM_SAMPLES_CHAT : LM_SAMPLES_TEXT,
         .sources = list,
         .source_count = sources->count,
@@ -280,24 +317,36 @@ static int open_samples(const struct lm_run *run, const struct lm_run_sources *s
         .length = settings->seq,
         .batch = settings->batch,
         .train_on_all = settings->train_on_all,
-        .pack = !settings->no_pack && !ids_only(sources),
+        .faithful = settings->faithful,
+        .pack = !settings->no_pack && !settings->faithful && !ids_only(sources),
         .shuffle = training && !settings->no_shuffle,
         .seed = settings->seed,
         .observer = run->hooks->observer,
     };
-    int code = lm_samples_open(&options, samples, error);
+    char *cache = NULL;
+    int code = choose_cache(run, &cache, error);
+    options.cache = cache;
+    if (code == LOAM_OK)
+        code = lm_samples_open(&options, samples, error);
+    lm_free(cache);
     lm_free(list);
     return code;
 }
 
-static int check_data(const struct lm_run *run, const char *what, uint64_t found, uint64_t wanted, loam_error *error)
+static int check_data(struct lm_run *run, const char *what, uint64_t found, uint64_t wanted, loam_error *error)
 {
     if (!run->resumed || found == wanted)
         return LOAM_OK;
-    return lm_fail(error, LOAM_EMISMATCH,
-                   "%s: the setting '%s' in it names files that have changed since the run began "
-                   "(fingerprint %016llx, then %016llx); put the old files back, or start a new run",
-                   run->yaml_path, what, (unsigned long long)found, (unsigned long long)wanted);
+    if (!run->changes_allowed)
+        return lm_fail(error, LOAM_EMISMATCH,
+                       "%s: the setting '%s' in it names files that have changed since the run began "
+                       "(fingerprint %016llx, then %016llx); put the old files back, start a new run, or go on with "
+                       "what is there now by --allow-changes",
+                       run->yaml_path, what, (unsigned long long)found, (unsigned long long)wanted);
+    lm_run_note(run, "%s: gives other samples, or another order of them, than when the run began", what);
+    if (strcmp(what, "data") == 0)
+        run->state.place.batch = 0;
+    return LOAM_OK;
 }
 
 static int open_data(struct lm_run *run, loam_error *error)
@@ -334,6 +383,9 @@ static void settle_steps(struct lm_run *run)
         const int64_t steps = exact < 1 ? 1 : exact > 1e12 ? (int64_t)1e12 : (int64_t)exact;
         settings->steps = settings->steps > 0 && settings->steps < steps ? settings->steps : steps;
     }
+    if (settings->warmup_percent >= 0)
+        settings->warmup = lm_run_warmup_steps(settings->warmup_percent, settings->steps);
+    settings->warmup_percent = LM_SETTING_AUTO;
     if (settings->warmup < 0)
         settings->warmup =
             settings->steps / 20 < LONGEST_DEFAULT_WARMUP ? settings->steps / 20 : LONGEST_DEFAULT_WARMUP;
@@ -374,8 +426,21 @@ static void remove_leftovers(const struct lm_run *run)
     lm_free_strings(names, count);
 }
 
-static int prepare_directory(struct lm_run *run, bool resume, loam_error *error)
+static int open_log(struct lm_run *run, loam_error *error)
 {
+    char *folder = lm_path_join(run->directory, "tensorboard", error);
+    char *events = folder ? lm_path_join(folder, "events.out.tfevents.0000000000.loam", error) : NULL;
+    int code = events ? lm_make_directories(folder, error) : LOAM_ENOMEM;
+    if (code == LOAM_OK)
+        code = lm_run_log_open(&run->log, run->log_path, events, run->state.step, error);
+    lm_free(events);
+    lm_free(folder);
+    return code;
+}
+
+static int prepare_directory(struct lm_run *run, int start, loam_error *error)
+{
+    const bool resume = start != LM_RUN_NEW;
     if (resume)
         remove_leftovers(run);
     int code = resume ? LOAM_OK : lm_make_directories(run->directory, error);
@@ -383,11 +448,11 @@ static int prepare_directory(struct lm_run *run, bool resume, loam_error *error)
         code = take_lock(run, error);
     if (code == LOAM_OK && !resume)
         code = refuse_used(run, error);
-    if (code == LOAM_OK && !resume)
+    if (code == LOAM_OK && start != LM_RUN_RESUME)
         code = write_settings(run, error);
     if (code == LOAM_OK)
         code = run->resumed ? lm_kit_restore(run, error) : lm_kit_make(run, error);
-    return code == LOAM_OK ? lm_run_log_open(&run->log, run->log_path, run->state.step, error) : code;
+    return code == LOAM_OK ? open_log(run, error) : code;
 }
 
 /* The message of what does not fit, with what would. */
@@ -414,25 +479,29 @@ static int open_memory(struct lm_run *run, loam_error *error)
         return code;
     lm_run_plan_count(&run->memory.plan);
     code = lm_run_memory_fits(&run->memory, settings, error);
-    return code == LOAM_ENOMEM && error ? name_changes(run, error) : code;
+    if (code == LOAM_ENOMEM && error)
+        return name_changes(run, error);
+    return code == LOAM_OK && !run->hooks->throwaway ? lm_checkpoint_fits(run, error) : code;
 }
 
 static int load(struct lm_run *run, loam_error *error)
 {
     int code = lm_run_memory_map(&run->memory, run->directory, error);
-    if (code == LOAM_OK && run->resumed)
+    if (code == LOAM_OK && run->resumed && !run->state.weights_only)
         code = lm_checkpoint_load(run, error);
     return code == LOAM_OK ? lm_device_check(run->device, error) : code;
 }
 
-int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, const char *directory, bool resume,
+int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, const char *directory, int start,
                 loam_error *error)
 {
     run->log.file = -1;
+    run->changes_allowed = start == LM_RUN_RESUME_CHANGED;
     run->state.eval_loss = run->state.best_loss = run->state.grad_norm = NAN;
     int code = name_paths(run, directory, error);
     if (code == LOAM_OK)
-        code = resume ? start_again(run, error) : start_new(run, settings, error);
+        code = start == LM_RUN_NEW ? start_new(run, settings, error)
+                                   : start_again(run, start == LM_RUN_RESUME ? NULL : settings, error);
     if (code == LOAM_OK)
         code = open_tokenizer(run, error);
     if (code == LOAM_OK)
@@ -451,7 +520,7 @@ int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, cons
     if (code == LOAM_OK)
         code = open_memory(run, error);
     if (code == LOAM_OK)
-        code = prepare_directory(run, resume, error);
+        code = prepare_directory(run, start, error);
     return code == LOAM_OK ? load(run, error) : code;
 }
 

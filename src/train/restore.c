@@ -193,6 +193,9 @@ static int read_state(const struct lm_document *document, struct lm_run_state *s
         code = read_hex(document, lm_value_find(root, prints[i].key), prints[i].to, error);
     if (code == LOAM_OK)
         code = lm_value_bool(document, lm_value_find(root, "stopped_early"), &state->stopped_early, error);
+    const struct lm_value *weights_only = lm_value_find(root, "weights_only"); /* checkpoints of before have no such key */
+    if (code == LOAM_OK && weights_only)
+        code = lm_value_bool(document, weights_only, &state->weights_only, error);
     return code;
 }
 

@@ -77,7 +77,7 @@ struct lm_run_state {
     double eval_loss, best_loss;   /* NaN: none yet */
     int64_t best_step;             /* 0: none yet */
     int64_t worse;                 /* evaluations since the best */
-    bool stopped_early;
+    bool stopped_early, weights_only;
     uint64_t tokenizer, base_tokenizer, data, eval_data; /* fingerprints; 0 where there is none */
 };
 
@@ -86,12 +86,25 @@ struct lm_run_log {
     int64_t size;         /* of whole lines */
     struct lm_bytes line; /* room for one, so that writing allocates nothing */
     const char *path;
+    struct lm_events *events;
 };
-int lm_run_log_open(struct lm_run_log *log, const char *path, int64_t keep_step, loam_error *error);
+/* Keeps the lines up to `keep_step`; the event file is written anew from them. */
+int lm_run_log_open(struct lm_run_log *log, const char *path, const char *events, int64_t keep_step, loam_error *error);
 int lm_run_log_step(struct lm_run_log *log, const struct lm_step_report *report, loam_error *error);
 int lm_run_log_evaluation(struct lm_run_log *log, const struct lm_evaluation_report *report, loam_error *error);
 int lm_run_log_sync(struct lm_run_log *log, loam_error *error);
 void lm_run_log_close(struct lm_run_log *log);
+
+/* TensorBoard's event file (TFRecord with protocol buffers inside, written here). `path`: made anew. */
+struct lm_events;
+struct lm_event {
+    const char *tag; /* NULL ends a list */
+    double value;    /* NaN: left out */
+};
+int lm_events_open(const char *path, struct lm_events **events, loam_error *error);
+/* One event with some values; allocates nothing. */
+int lm_events_add(struct lm_events *events, double time, int64_t step, const struct lm_event *values, loam_error *error);
+void lm_events_close(struct lm_events *events);
 
 struct lm_run {
     struct lm_run_settings settings;
@@ -102,7 +115,7 @@ struct lm_run {
     struct lm_model *model;
     struct lm_tokenizer *tokenizer;          /* NULL: files of ids only */
     const struct lm_template *chat_template; /* NULL: training on text */
-    bool tokens_added;
+    bool tokens_added, changes_allowed;
     struct lm_samples *samples, *eval_samples;
     int64_t batches, steps_an_epoch; /* an epoch */
     char *resumed;                   /* the checkpoint's directory; NULL: from the beginning */
@@ -112,9 +125,11 @@ struct lm_run {
     struct lm_bytes detail; /* of the progress: room taken once */
     int64_t first_step;
     double seconds;
+    double peak_gflops; /* 0: not measured */
+    double peak_time;   /* when it was */
 };
 
-int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, const char *directory, bool resume,
+int lm_run_open(struct lm_run *run, const struct lm_run_settings *settings, const char *directory, int start,
                 loam_error *error);
 void lm_run_close(struct lm_run *run);
 void lm_run_note(const struct lm_run *run, const char *format, ...) LM_PRINTF(2, 3);
@@ -142,7 +157,11 @@ int lm_kit_restore(const struct lm_run *run, loam_error *error);
 /* Copies them from the run's directory into a checkpoint. */
 int lm_kit_copy(const struct lm_run *run, const char *to, loam_error *error);
 int lm_copy_file(const char *from, const char *to, loam_error *error);
+/* Bytes that they take. */
+int64_t lm_kit_bytes(const struct lm_run *run);
 
+/* Refuses where the disk has no room for the checkpoints that the run will hold at once, besides those that are there. */
+int lm_checkpoint_fits(const struct lm_run *run, loam_error *error);
 /* checkpoints/step-N for the state as it is. Whole or absent; then removes what is not to be kept. */
 int lm_checkpoint_save(struct lm_run *run, loam_error *error);
 /* The newest checkpoint's directory, or NULL where there is none. */

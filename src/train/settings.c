@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { COMMAND, TEXT, SOURCES, COUNT, SEED, REAL, FLAG, SCHEDULE, RECOMPUTE, DTYPE, MEMORY };
+enum kind { COMMAND, TEXT, SOURCES, COUNT, WARMUP, SEED, REAL, FLAG, SCHEDULE, RECOMPUTE, DTYPE, MEMORY };
 
 struct key {
     const char *name;
@@ -32,7 +32,7 @@ static const struct key table[] = {
     {.name = "lr", .kind = REAL, .offset = AT(lr), .most = 1000},
     {.name = "min_lr", .kind = REAL, .offset = AT(min_lr), .most = 1000, .automatic = true},
     {.name = "schedule", .kind = SCHEDULE, .offset = AT(schedule)},
-    {.name = "warmup", .kind = COUNT, .offset = AT(warmup), .most = 1e12, .automatic = true},
+    {.name = "warmup", .kind = WARMUP, .offset = AT(warmup), .most = 1e12, .automatic = true},
     {.name = "weight_decay", .kind = REAL, .offset = AT(weight_decay), .most = 1000},
     {.name = "beta1", .kind = REAL, .offset = AT(beta1), .most = 1 - 1e-12},
     {.name = "beta2", .kind = REAL, .offset = AT(beta2), .most = 1 - 1e-12},
@@ -43,6 +43,7 @@ static const struct key table[] = {
     {.name = "no_shuffle", .kind = FLAG, .offset = AT(no_shuffle)},
     {.name = "no_pack", .kind = FLAG, .offset = AT(no_pack)},
     {.name = "train_on_all", .kind = FLAG, .offset = AT(train_on_all)},
+    {.name = "faithful", .kind = FLAG, .offset = AT(faithful)},
     {.name = "add_tokens", .kind = FLAG, .offset = AT(add_tokens)},
     {.name = "overfit_one_batch", .kind = FLAG, .offset = AT(overfit_one_batch)},
     {.name = "recompute", .kind = RECOMPUTE, .offset = AT(recompute)},
@@ -60,6 +61,8 @@ static const struct key table[] = {
     {.name = "patience", .kind = COUNT, .offset = AT(patience), .most = 1e12},
     {.name = "save_every", .kind = COUNT, .offset = AT(save_every), .most = 1e12},
     {.name = "keep", .kind = COUNT, .offset = AT(keep), .least = 1, .most = 1e12},
+    {.name = "weights_only", .kind = FLAG, .offset = AT(weights_only)},
+    {.name = "cache", .kind = TEXT, .offset = AT(cache)},
     {.name = "sample_prompt", .kind = TEXT, .offset = AT(sample_prompt)},
 };
 enum { KEYS = sizeof table / sizeof *table, LONGEST_KEY = 32 };
@@ -81,6 +84,7 @@ void lm_run_settings_init(struct lm_run_settings *settings, enum lm_run_kind kin
         .min_lr = LM_SETTING_AUTO,
         .schedule = LM_SCHEDULE_COSINE,
         .warmup = LM_SETTING_AUTO,
+        .warmup_percent = LM_SETTING_AUTO,
         .weight_decay = train ? 0.1 : 0.01,
         .beta1 = 0.9,
         .beta2 = 0.95,
@@ -103,6 +107,7 @@ void lm_run_settings_free(struct lm_run_settings *settings)
     lm_free(settings->model);
     lm_free(settings->template_name);
     lm_free(settings->sample_prompt);
+    lm_free(settings->cache);
     lm_run_sources_clear(&settings->data);
     lm_run_sources_clear(&settings->eval_data);
     *settings = (struct lm_run_settings){0};
@@ -123,14 +128,16 @@ const char *const *lm_run_settings_keys(void)
         "clip",         "seed",
         "threads",      "no_shuffle",
         "no_pack",      "train_on_all",
-        "add_tokens",   "overfit_one_batch",
+        "faithful",     "add_tokens",
+        "overfit_one_batch",
         "recompute",    "optimizer_state",
         "masters",      "gradients",
         "fused_step",   "fused_clip",
         "offload",      "memory",
         "dtype",        "eval_every",
         "patience",     "save_every",
-        "keep",         "sample_prompt",
+        "keep",         "weights_only",
+        "cache",        "sample_prompt",
         NULL,
     };
     return names;
@@ -246,6 +253,29 @@ static int set_real(struct lm_run_settings *settings, const struct key *key, con
     return LOAM_OK;
 }
 
+/* Steps, or "10%" of all. */
+static int set_warmup(struct lm_run_settings *settings, const struct key *key, const char *value, loam_error *error)
+{
+    const size_t length = strlen(value);
+    char digits[32];
+    double share;
+    if (length < 2 || value[length - 1] != '%') {
+        int code = set_count(settings, key, value, error);
+        if (code == LOAM_OK)
+            settings->warmup_percent = LM_SETTING_AUTO;
+        return code;
+    }
+    if (length > sizeof digits)
+        return fail_value(key, value, "steps, or a share of all of them such as 10%", error);
+    memcpy(digits, value, length - 1);
+    digits[length - 1] = 0;
+    if (lm_parse_double(digits, &share, NULL) != LOAM_OK || !(share >= 0 && share <= 100))
+        return fail_value(key, value, "steps, or a share of all of them from 0% to 100%", error);
+    settings->warmup_percent = share;
+    settings->warmup = LM_SETTING_AUTO;
+    return LOAM_OK;
+}
+
 static int set_seed(struct lm_run_settings *settings, const struct key *key, const char *value, loam_error *error)
 {
     int64_t seed;
@@ -323,7 +353,9 @@ static int check_command(const struct lm_run_settings *settings, const struct ke
 
 static void set_automatic(struct lm_run_settings *settings, const struct key *key)
 {
-    if (key->kind == COUNT)
+    if (key->kind == WARMUP)
+        settings->warmup_percent = LM_SETTING_AUTO;
+    if (key->kind == COUNT || key->kind == WARMUP)
         *(int64_t *)member_of(settings, key) = LM_SETTING_AUTO;
     else
         *(double *)member_of(settings, key) = LM_SETTING_AUTO;
@@ -350,6 +382,8 @@ static int set(struct lm_run_settings *settings, const struct key *key, const ch
         return lm_run_sources_add(member_of(settings, key), key->name, value, error);
     case COUNT:
         return set_count(settings, key, value, error);
+    case WARMUP:
+        return set_warmup(settings, key, value, error);
     case SEED:
         return set_seed(settings, key, value, error);
     case REAL:
@@ -393,6 +427,13 @@ static int real_text(double value, struct lm_bytes *text, loam_error *error)
     return lm_bytes_format(text, error, "%s", digits);
 }
 
+static int share_text(double percent, struct lm_bytes *text, loam_error *error)
+{
+    char digits[32];
+    lm_format_double(percent, digits);
+    return lm_bytes_format(text, error, "%s%%", digits);
+}
+
 static int recompute_text(const struct lm_run_settings *settings, struct lm_bytes *text, loam_error *error)
 {
     if (settings->recompute == LM_RECOMPUTE_LAYER && settings->recompute_every != 1)
@@ -408,7 +449,9 @@ int lm_run_settings_text(const struct lm_run_settings *settings, const char *nam
     if (!key)
         return fail_unknown(name, error);
     const void *member = member_of(settings, key);
-    if (key->automatic && (key->kind == COUNT ? *(const int64_t *)member < 0 : *(const double *)member < 0))
+    if (key->kind == WARMUP && settings->warmup_percent >= 0)
+        return share_text(settings->warmup_percent, text, error);
+    if (key->automatic && (key->kind == COUNT || key->kind == WARMUP ? *(const int64_t *)member < 0 : *(const double *)member < 0))
         return lm_bytes_format(text, error, "auto");
     switch (key->kind) {
     case COMMAND:
@@ -418,6 +461,7 @@ int lm_run_settings_text(const struct lm_run_settings *settings, const char *nam
     case SOURCES:
         return lm_run_sources_text(member, text, error);
     case COUNT:
+    case WARMUP:
         return lm_bytes_format(text, error, "%lld", (long long)*(const int64_t *)member);
     case SEED:
         return lm_bytes_format(text, error, "%llu", (unsigned long long)settings->seed);
@@ -452,10 +496,15 @@ int lm_run_settings_check(const struct lm_run_settings *settings, loam_error *er
     if (settings->sample_prompt && settings->eval_data.count == 0)
         return lm_fail(error, LOAM_EUSAGE, "setting 'sample_prompt': samples come with evaluations; give --eval-data FILE");
     if (settings->command == LM_RUN_TRAIN &&
-        (settings->template_name || settings->train_on_all || settings->add_tokens))
+        (settings->template_name || settings->train_on_all || settings->add_tokens || settings->faithful))
         return lm_fail(error, LOAM_EUSAGE, "setting '%s' is for conversations; use it with loam finetune",
                        settings->template_name  ? "template"
                        : settings->train_on_all ? "train_on_all"
+                       : settings->faithful     ? "faithful"
                                                 : "add_tokens");
+    if (settings->faithful && settings->template_name)
+        return lm_fail(error, LOAM_EUSAGE,
+                       "settings 'faithful' and 'template': the reference recipe has its own way to write conversations; "
+                       "leave one of the two out");
     return lm_run_settings_check_plan(settings, error);
 }

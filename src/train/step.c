@@ -261,6 +261,13 @@ static double epoch_of(const struct lm_run *run, const struct lm_place_in_data *
     return (double)place->epoch + (double)place->batch / (double)run->batches;
 }
 
+static double share_of_peak(const struct lm_run *run, int64_t batches, double seconds)
+{
+    const struct lm_run_settings *settings = &run->settings;
+    const double flops = (double)batches * lm_config_flops(lm_model_config(run->model), settings->batch, settings->seq);
+    return run->peak_gflops > 0 && seconds > 0 ? flops / seconds * 1e-9 / run->peak_gflops : NAN;
+}
+
 int lm_run_step(struct lm_run *run, struct lm_step_report *report, loam_error *error)
 {
     const struct lm_run_settings *settings = &run->settings;
@@ -289,7 +296,11 @@ int lm_run_step(struct lm_run *run, struct lm_step_report *report, loam_error *e
         .lr = stepping.lr,
         .grad_norm = norm,
         .tokens = tokens,
+        .trained = trained,
+        .seconds = seconds,
         .tokens_per_second = seconds > 0 ? (double)tokens / seconds : 0,
+        .of_peak = share_of_peak(run, count, seconds),
+        .time = lm_time(),
         .memory_bytes = lm_memory_resident(),
     };
     return lm_device_check(run->device, error);

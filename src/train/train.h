@@ -10,6 +10,7 @@
  *     lm_run_settings_free(&settings);
  *
  * A run writes into one directory: run.yaml (every setting), log.jsonl (a line a step, a line an evaluation),
+ * tensorboard/ (the same as TensorBoard reads it),
  * checkpoints/step-N/ (a model directory, training_state.safetensors, and state.json, which is written last and holds
  * a checksum of every other file), and at the end the model directory itself. Killed at any moment, it goes on from its
  * last checkpoint and ends in the same bits.
@@ -55,6 +56,7 @@ struct lm_run_settings {
     double lr, min_lr;               /* peak; the end of linear and cosine (AUTO: lr/10) */
     enum lm_schedule schedule;
     int64_t warmup;      /* steps; AUTO: a twentieth of all, at most 500 */
+    double warmup_percent; /* key "warmup" as "10%": of all steps, rounded up; below 0: `warmup` counts */
     double weight_decay; /* matrices only */
     double beta1, beta2, epsilon;
     double clip; /* largest gradient norm; 0: no clipping */
@@ -62,6 +64,7 @@ struct lm_run_settings {
     int64_t threads; /* AUTO: lm_processors() */
     bool no_shuffle, no_pack;
     bool train_on_all;      /* finetune: loss on everything, not only the assistant's words */
+    bool faithful;          /* finetune: as the reference recipe did it, faults and all (docs/guanaco.md) */
     bool add_tokens;        /* finetune: add the template's tokens that the vocabulary lacks */
     bool overfit_one_batch; /* the first step's batches over and over: the loss must go to nothing */
     enum lm_recompute_kind recompute;
@@ -83,6 +86,8 @@ struct lm_run_settings {
     int64_t patience;        /* stop after so many evaluations without a better loss; 0: never */
     int64_t save_every;      /* steps between checkpoints; 0: at evaluations and at the end only */
     int64_t keep;            /* newest checkpoints kept, besides the best */
+    bool weights_only;       /* checkpoints are models alone, that no run goes on from */
+    char *cache;             /* folder of encoded data; NULL: lm_samples_cache(), else the run's own; "none": no cache */
     char *sample_prompt;     /* text that a sample at each evaluation goes on from; NULL: none is made */
 };
 
@@ -120,6 +125,14 @@ int lm_run_settings_check(const struct lm_run_settings *settings, loam_error *er
 int lm_run_settings_check_plan(const struct lm_run_settings *settings, loam_error *error);
 /* seq, where it is AUTO: the context in the model's config.json, at most 1024. */
 int lm_run_settings_settle_length(struct lm_run_settings *settings, loam_error *error);
+
+/* How `given` differs from the settings of a run that has begun, in words: `serious` gets what changes the result,
+ * `harmless` what does not (both appended). In `given`, file names become as run.yaml has them, and what is AUTO there
+ * becomes what the run has settled on. */
+int lm_run_settings_compare(const struct lm_run_settings *kept, struct lm_run_settings *given, struct lm_bytes *serious,
+                            struct lm_bytes *harmless, loam_error *error);
+/* A share of all steps, rounded up. */
+int64_t lm_run_warmup_steps(double percent, int64_t steps);
 
 /* The learning rate of step 1..steps: rises from lr/warmup to lr over `warmup` steps, then constant, or falls to min_lr
  * at the last step. */
@@ -199,18 +212,25 @@ struct lm_step_report {
     int64_t step, steps; /* this one, and the last */
     double epoch, loss, lr, grad_norm;
     int64_t tokens; /* of this step: positions that hold a token */
-    double tokens_per_second;
+    int64_t trained; /* and those whose next token is trained on */
+    double seconds, tokens_per_second;
+    double of_peak; /* the model's arithmetic as a share of the machine's multiply-adds; NaN: not measured */
+    double time;    /* seconds since 1970 */
     int64_t memory_bytes; /* resident size of the process */
 };
 struct lm_evaluation_report {
     int64_t step;
     double loss;
-    bool best; /* the lowest so far */
+    bool best;   /* the lowest so far */
+    double time; /* seconds since 1970 */
 };
 /* All may be NULL. Called from the thread that runs; what they allocate they free. */
 struct lm_run_hooks {
     const loam_observer *observer; /* progress, notes; cancelled: the step is finished and saved, LOAM_ECANCELLED */
     void *user;
+    bool measure_peak;     /* before the first step, a tenth of a second: for of_peak */
+    bool throwaway;        /* for measuring: no checkpoint and no model is written */
+    bool (*save_now)(void *user); /* asked after every step: true saves a checkpoint besides those that are due */
     void (*step)(void *user, const struct lm_step_report *report);
     void (*evaluation)(void *user, const struct lm_evaluation_report *report);
     /* Time for a sample of text: after each evaluation where sample_prompt is set. `prompt` as the settings have it;
@@ -218,6 +238,7 @@ struct lm_run_hooks {
     void (*sample)(void *user, struct lm_model *model, const struct lm_tokenizer *tokenizer,
                    const struct lm_template *chat_template, const char *prompt, int64_t step);
 };
+enum { LM_RUN_NEW, LM_RUN_RESUME, LM_RUN_RESUME_WITH, LM_RUN_RESUME_CHANGED };
 struct lm_run_result {
     int64_t steps;               /* done in all, earlier parts of a resumed run among them */
     int64_t first_step;          /* the first one done now: 1, or the checkpoint's next */
@@ -229,13 +250,15 @@ struct lm_run_result {
     double seconds; /* in training steps, now */
     struct lm_run_plan plan;
 };
-/* Trains in `directory`. resume false: the directory must hold no run and no model (LOAM_EUSAGE); resume true: settings
- * come from its run.yaml and `settings` is not looked at (may be NULL).
+/* Trains in `directory`. LM_RUN_NEW: the directory must hold no run and no model (LOAM_EUSAGE). LM_RUN_RESUME: settings
+ * come from its run.yaml and `settings` is not looked at (may be NULL). LM_RUN_RESUME_WITH: `settings` count, and run.yaml
+ * is written anew. LM_RUN_RESUME_CHANGED: besides, another tokenizer or other data is noted instead of refused; with
+ * other data the epoch begins again.
  *
  * LOAM_EBUSY: the directory is in use. LOAM_ENUMERIC: a loss or gradient is not finite; the message says where, and no
  * weight has changed. LOAM_EMISMATCH: resumed with another tokenizer or other data. LOAM_ECANCELLED: stopped on
  * request, and saved; the message says how to go on. LOAM_ENOSPACE: no room for a checkpoint; the last one is whole. */
-int lm_run(const struct lm_run_settings *settings, const char *directory, bool resume, const struct lm_run_hooks *hooks,
+int lm_run(const struct lm_run_settings *settings, const char *directory, int start, const struct lm_run_hooks *hooks,
            struct lm_run_result *result, loam_error *error);
 
 /* --- Evaluation --- */

@@ -2,10 +2,10 @@
 
 /* Rows of weights that one thread takes at a time, in bytes: enough to stream, little enough to share out evenly. */
 enum { CHUNK_BYTES = 128 << 10 };
-/* Where a row of a fits into NEAR_BYTES, half of the smallest first cache, one row of weights after the other is a single stream,
- * the fastest way to read. Where it does not it is fetched again for every row of weights and is in the way of the stream: then
- * SIDE_BY_SIDE rows share what is read of it. Asking for lines ahead by hand makes both slower (docs/SPEED.md). */
-enum { NEAR_BYTES = 16 << 10, SIDE_BY_SIDE = 8 };
+/* Where a row of a fits into NEAR_BYTES, one row of weights after the other is a single stream, the fastest way to read. Where it
+ * does not it is fetched again for every row of weights and is in the way of the stream: then SIDE_BY_SIDE rows share what is
+ * read of it. */
+enum { NEAR_BYTES = 32 << 10, SIDE_BY_SIDE = 8 };
 /* Sums of one pair of rows, each of every NEAR_PARTS-th vector: as many as k says and not m, so that a row of c has the same
  * bits whatever stands beside it. */
 enum { NEAR_PARTS = 4, FAR_PARTS = 2, MOST_SUMS = 16 };
@@ -23,7 +23,10 @@ LM_INLINE void dot_rows(const int m, const int rows, const int parts, const bool
     LM_UNROLL for (int i = 0; i < parts * m * rows; i++)
         part[i] = vset(0);
     const int64_t whole = k / (parts * LM_W) * (parts * LM_W);
+    const int64_t element = bf16 ? 2 : 4;
     for (int64_t p = 0; p < whole; p += parts * LM_W) {
+        LM_UNROLL for (int64_t line = 0; line < rows * parts * LM_W * element; line += 64)
+            vahead((const char *)weights + (line / (parts * LM_W * element) * stride + p) * element + line % (parts * LM_W * element));
         vf x[MOST_SUMS];
         LM_UNROLL for (int i = 0; i < m * parts; i++)
             x[i] = vload(a + i / parts * a_stride + p + i % parts * LM_W);

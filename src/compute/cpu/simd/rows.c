@@ -1,4 +1,4 @@
-#include "simd.h"
+#include "blocks.h"
 
 #include <math.h>
 
@@ -40,6 +40,15 @@ void lm_simd_embed(struct lm_device *device, int64_t rows, int64_t width, const 
 {
 #pragma omp parallel for num_threads(device->threads) schedule(static) if (rows * width > LM_SIMD_ALONE)
     for (int64_t r = 0; r < rows; r++) {
+        if (lm_dtype_is_block(table.dtype)) {
+            lm_convert(LM_F32, out + r * width, table.dtype, lm_block_row(&table, ids[r]), (size_t)width);
+            for (int64_t i = 0; positions && i < width; i += LM_W)
+                vstore_n(out + r * width + i,
+                         vload_n(out + r * width + i, width - i) +
+                             vload_any(positions_table.data, positions_table.dtype == LM_BF16,
+                                       positions[r] * positions_table.stride + i, width - i), width - i);
+            continue;
+        }
         int64_t from = ids[r] * table.stride, place = positions ? positions[r] * positions_table.stride : 0;
         for (int64_t i = 0; i < width; i += LM_W) {
             vf v = vload_any(table.data, table.dtype == LM_BF16, from + i, width - i);
