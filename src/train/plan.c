@@ -228,7 +228,7 @@ static void add_disk(const struct laying *laying, struct lm_run_plan *plan)
     const struct lm_run_memory *memory = laying->memory;
     const struct lm_boundaries_on_disk *boundaries = &memory->boundaries_on_disk;
     plan->model = laying->weight_bytes;
-    plan->checkpoint = laying->weight_bytes + memory->state.bytes;
+    plan->checkpoint = laying->weight_bytes + (laying->settings->weights_only ? 0 : memory->state.bytes);
     if (memory->form.state_on_disk)
         plan->scratch_optimizer = memory->state.bytes;
     if (memory->form.weights_on_disk)
