@@ -237,10 +237,10 @@ static int time_transfers(const char *folder, int64_t bytes, bool past, double *
 
 int lm_scratch_speed(const char *folder, double *seconds, loam_error *error)
 {
-    return time_transfers(folder, 32 << 20, true, seconds, error);
+    return time_transfers(folder, 8 << 20, true, seconds, error);
 }
 
 int lm_scratch_copy_speed(const char *folder, double *seconds, loam_error *error)
 {
-    return time_transfers(folder, 16 << 20, false, seconds, error);
+    return time_transfers(folder, 8 << 20, false, seconds, error);
 }

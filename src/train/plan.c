@@ -123,7 +123,7 @@ static int add_state(struct laying *laying, loam_error *error)
     const bool sharded = laying->settings->zero >= 1;
     if (memory->form.state_on_disk)
         lm_layout_add(&memory->layout, &memory->state.ring, "optimizer: on its way from and to the disk",
-                      LM_STATE_SLOTS * memory->state.slot_bytes);
+                      memory->state.slots * memory->state.slot_bytes);
     else
         lm_layout_add(&memory->layout, &memory->state.memory, sharded ? "optimizer: this rank's share" : "optimizer",
                       sharded ? share(laying->settings, memory->state.bytes) : memory->state.bytes);

@@ -176,7 +176,7 @@ static void the_arena_is_live_at_the_peak(void **state)
 static void three_percent_less_is_refused(void **state)
 {
     (void)state;
-    for (int i = 0; i < SWITCHES; i += 4) {
+    for (int i = 0; i < SWITCHES; i += 5) {
         struct lm_run_settings settings;
         struct lm_run_result result;
         char memory[32];
