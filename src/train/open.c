@@ -239,7 +239,7 @@ static int choose_memory(struct lm_run *run, loam_error *error)
         return LOAM_OK;
     }
     struct lm_bytes text = {0};
-    lm_run_fit_text(settings, limit, run->directory, &text);
+    lm_fit_list_text(list, changes, &text);
     lm_fail(error, LOAM_ENOMEM, "nothing that the settings leave open fits into %s%s", size, text.data ? text.data : "");
     lm_bytes_free(&text);
     return LOAM_ENOMEM;
