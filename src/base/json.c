@@ -62,8 +62,11 @@ static int64_t token_start(struct reader *reader)
 {
     size_t at = reader->behind;
     reader->behind = yajl_get_bytes_consumed(reader->handle);
-    while (at < reader->behind && strchr(" \t\r\n,:", reader->text[at]))
-        at++;
+    for (; at < reader->behind; at++) {
+        const char c = reader->text[at];
+        if (c != ' ' && c != ',' && c != ':' && c != '\n' && c != '\t' && c != '\r')
+            break;
+    }
     return (int64_t)(at + reader->offset);
 }
 
@@ -180,14 +183,14 @@ static const yajl_callbacks callbacks = {
 };
 
 /* yajl's own words, from "lexical error: invalid char in json text.\n" to one line. */
-static int fail_syntax(struct reader *reader)
+static int fail_syntax(struct reader *reader, size_t consumed)
 {
     unsigned char *words = yajl_get_error(reader->handle, 0, NULL, 0);
     const char *reason = words ? (const char *)words : "not JSON";
     size_t length = strcspn(reason, "\n");
     while (length > 0 && strchr(" .", reason[length - 1]))
         length--;
-    const size_t at = reader->offset + yajl_get_bytes_consumed(reader->handle);
+    const size_t at = reader->offset + consumed;
     int code = lm_tree_fail(&reader->tree, (int64_t)at, "%.*s; repair the text or make it anew", (int)length, reason);
     if (words)
         yajl_free_error(reader->handle, words);
@@ -198,12 +201,16 @@ static int run(struct reader *reader, size_t length, struct arena *arena)
 {
     yajl_alloc_funcs memory = {arena_take, arena_resize, arena_drop, arena};
     reader->handle = yajl_alloc(&callbacks, &memory, reader);
+    yajl_config(reader->handle, yajl_dont_validate_strings, 1);    /* lm_tree_begin has seen to it */
     yajl_status status = yajl_parse(reader->handle, (const unsigned char *)reader->text, length);
+    size_t consumed = length;
     if (status == yajl_status_ok)
         status = yajl_complete_parse(reader->handle);
+    else
+        consumed = yajl_get_bytes_consumed(reader->handle);
     int code = reader->code;
     if (status == yajl_status_error)
-        code = fail_syntax(reader);
+        code = fail_syntax(reader, consumed);
     yajl_free(reader->handle);
     return code;
 }

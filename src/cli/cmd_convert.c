@@ -62,7 +62,7 @@ static int write_directory(const struct conversion *c, loam_error *error)
     if (!code && c->tokenizer)
         code = lm_tokenizer_save(c->tokenizer, c->to, error);
     if (!code && c->chat_template)
-        code = lm_template_store(c->chat_template, c->to, error);
+        code = lm_template_store(c->chat_template, c->to, NULL, 0, error);
     return code ? code : lm_model_save(c->model, c->to, c->dtype, 0, error);
 }
 

@@ -4,9 +4,28 @@
 
 #include <locale.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Between two parallel loops OpenMP's threads wait in a loop of this many rounds, some microseconds, before they sleep. Left to itself
+ * libgomp has them wait for milliseconds, and where another program wants one of the processors, what waits takes it from what works:
+ * a step of training then takes ten times as long, with this twice (docs/SPEED.md). libgomp reads its settings when it is loaded
+ * and never again: so the program begins a second time, with the setting made. Where that fails it goes on as it is. */
+static void set_waiting(char **argv)
+{
+    char self[4096];
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || setenv("GOMP_SPINCOUNT", "1000", 1))
+        return;
+    const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0)
+        return;
+    self[length] = 0;
+    execv(self, argv);
+}
 
 int main(int argc, char **argv)
 {
+    set_waiting(argv);
     setlocale(LC_CTYPE, "");       /* for editing lines; numbers stay as in C */
     signal(SIGPIPE, SIG_IGN);      /* a closed pipe shows as a failed write */
     signal(SIGXFSZ, SIG_IGN);      /* and so does a limit on the size of files */

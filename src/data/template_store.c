@@ -110,6 +110,8 @@ int lm_template_find(const char *name, const char *directory, const struct lm_te
                        "found no chat template and no model to take one from; name one with --template: " NAMES);
     if (!name)
         return from_directory(directory, chosen, error);
+    if (!strcmp(name, "guanaco"))
+        return lm_template_guanaco(chosen, error);
     const struct lm_template *found = by_name(name);
     if (!found)
         return lm_fail(error, LOAM_EUSAGE, "found the template '%s', wanted " NAMES, name);
@@ -117,8 +119,8 @@ int lm_template_find(const char *name, const char *directory, const struct lm_te
     return LOAM_OK;
 }
 
-/* The members of an old tokenizer_config.json, but for the template. */
-static int copy_members(const char *path, struct lm_json_writer *writer, loam_error *error)
+/* The members of an old tokenizer_config.json, but for the template, and for eos_token where it says none and there is an `end`. */
+static int copy_members(const char *path, bool *end, struct lm_json_writer *writer, loam_error *error)
 {
     struct lm_document *document;
     int code = lm_json_read(path, &document, error);
@@ -128,8 +130,11 @@ static int copy_members(const char *path, struct lm_json_writer *writer, loam_er
     if (root->kind != LM_OBJECT)
         code = lm_value_fail(document, root, error, "wanted an object");
     for (size_t i = 0; !code && i < root->length; i++) {
-        if (lm_value_is(&root->keys[i], "chat_template"))
+        const bool eos = lm_value_is(&root->keys[i], "eos_token");
+        if (lm_value_is(&root->keys[i], "chat_template") || (eos && *end && root->items[i].kind == LM_NULL))
             continue;
+        if (eos)
+            *end = false;
         lm_json_key(writer, root->keys[i].text);
         lm_json_value(writer, &root->items[i]);
     }
@@ -137,12 +142,17 @@ static int copy_members(const char *path, struct lm_json_writer *writer, loam_er
     return code;
 }
 
-static int write_config(const char *path, const char *jinja, loam_error *error)
+static int write_config(const char *path, const char *jinja, const char *end, size_t length, loam_error *error)
 {
+    bool put_end = end;
     struct lm_bytes out = {0};
     struct lm_json_writer writer = lm_json_writer(&out, 2);
     lm_json_begin_object(&writer);
-    int code = lm_file_exists(path) ? copy_members(path, &writer, error) : LOAM_OK;
+    int code = lm_file_exists(path) ? copy_members(path, &put_end, &writer, error) : LOAM_OK;
+    if (put_end) {
+        lm_json_key(&writer, "eos_token");
+        lm_json_string(&writer, end, length);
+    }
     lm_json_key(&writer, "chat_template");
     lm_json_text(&writer, jinja);
     lm_json_end_object(&writer);
@@ -156,12 +166,13 @@ static int write_config(const char *path, const char *jinja, loam_error *error)
     return code;
 }
 
-int lm_template_store(const struct lm_template *chosen, const char *directory, loam_error *error)
+int lm_template_store(const struct lm_template *chosen, const char *directory, const char *end, size_t length,
+                      loam_error *error)
 {
     const char *source = lm_template_jinja(chosen);
     char *jinja = lm_path_join(directory, "chat_template.jinja", error);
     char *config = jinja ? lm_path_join(directory, "tokenizer_config.json", error) : NULL;
-    int code = config ? write_config(config, source, error) : LOAM_ENOMEM;
+    int code = config ? write_config(config, source, end, length, error) : LOAM_ENOMEM;
     /* Where this file is there, readers take it before the key. */
     if (!code && lm_file_exists(jinja))
         code = lm_file_replace(jinja, source, strlen(source), error);

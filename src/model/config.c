@@ -23,16 +23,17 @@ static const struct lm_value *field(const struct lm_value *object, const char *n
     return value && value->kind != LM_NULL ? value : NULL;
 }
 
-static void refuse(struct reader *reader, const struct lm_value *value, const char *name, const char *why)
+/* The error names the place and the field's path. */
+static void refuse(struct reader *reader, const struct lm_value *value, const char *why)
 {
     loam_error place;
     if (reader->code)
         return;
     if (value->kind == LM_STRING)
-        lm_value_fail(reader->document, value, &place, "%s: found \"%.*s\": %s", name,
+        lm_value_fail(reader->document, value, &place, "found \"%.*s\": %s",
                       (int)(value->length < 80 ? value->length : 80), value->text, why);
     else
-        lm_value_fail(reader->document, value, &place, "%s: %s", name, why);
+        lm_value_fail(reader->document, value, &place, "%s", why);
     reader->code = lm_fail(reader->error, LOAM_EUNSUPPORTED, "%s", place.message);
 }
 
@@ -84,7 +85,7 @@ static bool flag(struct reader *reader, const char *name, bool absent)
 static void demand(struct reader *reader, const char *name, bool wanted, const char *why)
 {
     if (flag(reader, name, wanted) != wanted)
-        refuse(reader, lm_value_find(reader->root, name), name, why);
+        refuse(reader, lm_value_find(reader->root, name), why);
 }
 
 /* A token id; a list of them gives its first; what is no id of the vocabulary is none. */
@@ -135,13 +136,13 @@ static enum lm_family read_family(struct reader *reader)
                     lm_value_is(architecture, families[i].base);
         if (type ? lm_value_is(type, families[i].type) : architecture && fits) {
             if (!fits)
-                refuse(reader, architecture, "architectures", known);
+                refuse(reader, architecture, known);
             return (enum lm_family)i;
         }
     }
     if (!type && !architecture)
         missing(reader, "model_type");
-    refuse(reader, type ? type : architecture, type ? "model_type" : "architectures", known);
+    refuse(reader, type ? type : architecture, known);
     return LM_LLAMA;
 }
 
@@ -152,13 +153,13 @@ static void read_activation(struct reader *reader, const char *name, struct lm_c
         return;
     if (!config->gelu) {
         if (!lm_value_is(value, "silu") && !lm_value_is(value, "swish"))
-            refuse(reader, value, name, "loam computes \"silu\" in this family");
+            refuse(reader, value, "loam computes \"silu\" in this family");
         return;
     }
     config->gelu_tanh = lm_value_is(value, "gelu_new") || lm_value_is(value, "gelu_pytorch_tanh") ||
                         lm_value_is(value, "gelu_fast");
     if (!config->gelu_tanh && !lm_value_is(value, "gelu") && !lm_value_is(value, "gelu_python"))
-        refuse(reader, value, name, "loam computes \"gelu_new\", \"gelu_pytorch_tanh\", \"gelu_fast\" and \"gelu\"");
+        refuse(reader, value, "loam computes \"gelu_new\", \"gelu_pytorch_tanh\", \"gelu_fast\" and \"gelu\"");
 }
 
 static void read_gpt2(struct reader *reader, struct lm_config *config)
@@ -198,7 +199,7 @@ static void read_rope_scaling(struct reader *reader, const struct lm_value *rope
     config->rope_linear = lm_value_is(type, "linear");
     config->rope_llama3 = lm_value_is(type, "llama3");
     if (!config->rope_linear && !config->rope_llama3) {
-        refuse(reader, type, "rope_type", "loam has \"default\", \"linear\" and \"llama3\"");
+        refuse(reader, type, "loam has \"default\", \"linear\" and \"llama3\"");
         return;
     }
     static const char *const wanted[] = {"factor", "low_freq_factor", "high_freq_factor"};
@@ -235,9 +236,9 @@ static void read_rope(struct reader *reader, struct lm_config *config)
     if (rope)
         config->rope_theta = number(reader, rope, "rope_theta", config->rope_theta);
     if (number(reader, reader->root, partial, 1) != 1)
-        refuse(reader, lm_value_find(reader->root, partial), partial, "loam rotates whole heads (1)");
+        refuse(reader, lm_value_find(reader->root, partial), "loam rotates whole heads (1)");
     if (rope && number(reader, rope, partial, 1) != 1)
-        refuse(reader, lm_value_find(rope, partial), partial, "loam rotates whole heads (1)");
+        refuse(reader, lm_value_find(rope, partial), "loam rotates whole heads (1)");
     if (rope)
         read_rope_scaling(reader, rope, config);
 }
@@ -258,14 +259,14 @@ static void read_layer_types(struct reader *reader, struct lm_config *config)
         first++;
     for (int64_t i = first; i < config->layers; i++)
         if (!lm_value_is(&types->items[i], "sliding_attention")) {
-            refuse(reader, &types->items[i], "layer_types",
+            refuse(reader, &types->items[i],
                    "loam has layers of \"full_attention\" first and of \"sliding_attention\" after them");
             return;
         }
     if (first < config->layers && !config->window)
-        refuse(reader, types, "layer_types", "has sliding attention, but no sliding_window is in use");
+        refuse(reader, types, "has sliding attention, but no sliding_window is in use");
     if (config->family == LM_MISTRAL && config->window && first > 0)
-        refuse(reader, types, "layer_types", "Mistral's layers all have the sliding_window");
+        refuse(reader, types, "Mistral's layers all have the sliding_window");
     config->window_first_layer = first;
     if (first == config->layers)
         config->window = 0;
@@ -298,10 +299,10 @@ static void read_biases(struct reader *reader, struct lm_config *config)
 {
     bool attention = flag(reader, "attention_bias", false), mlp = flag(reader, "mlp_bias", false);
     if (attention && config->family != LM_LLAMA && config->family != LM_QWEN3)
-        refuse(reader, lm_value_find(reader->root, "attention_bias"), "attention_bias",
+        refuse(reader, lm_value_find(reader->root, "attention_bias"),
                "found true, which this family does not have");
     if (mlp && config->family != LM_LLAMA)
-        refuse(reader, lm_value_find(reader->root, "mlp_bias"), "mlp_bias",
+        refuse(reader, lm_value_find(reader->root, "mlp_bias"),
                "found true, which this family does not have");
     config->qkv_bias = attention || config->family == LM_QWEN2;
     config->out_bias = attention;
@@ -342,7 +343,7 @@ static int read_document(const struct lm_document *document, const char *path, s
         return lm_value_fail(document, reader.root, error, "wanted an object with the model's configuration");
     read.family = read_family(&reader);
     if (field(reader.root, "quantization_config"))
-        refuse(&reader, field(reader.root, "quantization_config"), "quantization_config",
+        refuse(&reader, field(reader.root, "quantization_config"),
                "loam does not run quantized checkpoints; fetch the model's unquantized files");
     read.vocabulary = whole(&reader, "vocab_size", INT32_MAX, -1);
     if (read.family == LM_GPT2)

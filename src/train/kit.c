@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { COPY_PIECE = 1 << 20 };
 
@@ -114,6 +115,15 @@ static int set_end_of_turn(const struct lm_run *run, loam_error *error)
     return code;
 }
 
+/* With the token that ends a turn for other programs, where the tokenizer has no eos_token. */
+static int store_template(const struct lm_run *run, loam_error *error)
+{
+    const int32_t id = lm_template_end_of_turn(run->chat_template, run->tokenizer);
+    size_t length = 0;
+    const char *end = id < 0 ? NULL : lm_tokenizer_token(run->tokenizer, id, &length);
+    return lm_template_store(run->chat_template, run->directory, end, length, error);
+}
+
 /* The base's files as they stand, byte for byte; only what fine-tuning changes is written anew. */
 int lm_kit_make(const struct lm_run *run, loam_error *error)
 {
@@ -130,13 +140,26 @@ int lm_kit_make(const struct lm_run *run, loam_error *error)
         code = lm_tokenizer_save(run->tokenizer, run->directory, error);
     if (code != LOAM_OK || !run->chat_template)
         return code;
-    code = lm_template_store(run->chat_template, run->directory, error);
+    code = store_template(run, error);
     return code == LOAM_OK ? set_end_of_turn(run, error) : code;
 }
 
 int lm_kit_restore(const struct lm_run *run, loam_error *error)
 {
     return copy_all(run->resumed, run->directory, error);
+}
+
+int64_t lm_kit_bytes(const struct lm_run *run)
+{
+    int64_t total = 0;
+    for (const char *const *name = tokenizer_files; *name; name++) {
+        char *path = lm_path_join(run->resumed ? run->directory : run->settings.model, *name, NULL);
+        struct stat facts;
+        if (path && stat(path, &facts) == 0)
+            total += (int64_t)facts.st_size;
+        lm_free(path);
+    }
+    return total;
 }
 
 int lm_kit_copy(const struct lm_run *run, const char *to, loam_error *error)

@@ -262,7 +262,7 @@ static void stored_templates_are_recognised(void **state)
         const char *model_class;
         write_file(test_path(folder, "tokenizer_config.json"),
                    "{\"chat_template\": \"old\", \"tokenizer_class\": \"X\", \"big\": 1000000000000000019884624838656}");
-        assert_ok(lm_template_store(by_name(names[t]), folder, &error), &error);
+        assert_ok(lm_template_store(by_name(names[t]), folder, NULL, 0, &error), &error);
         assert_ok(lm_template_find(NULL, folder, &found, &error), &error);
         assert_ptr_equal(found, by_name(names[t]));
         assert_ok(lm_json_read(test_path(folder, "tokenizer_config.json"), &document, &error), &error);
@@ -314,16 +314,43 @@ static void a_file_of_its_own_wins(void **state)
     const char *folder = test_folder();
     const struct lm_template *found = NULL;
     loam_error error;
-    assert_ok(lm_template_store(by_name("plain"), folder, &error), &error);
+    assert_ok(lm_template_store(by_name("plain"), folder, NULL, 0, &error), &error);
     struct lm_bytes jinja = {0};
     assert_ok(lm_bytes_format(&jinja, &error, "%s\n", lm_template_jinja(by_name("chatml"))), &error);
     write_file(test_path(folder, "chat_template.jinja"), jinja.data);
     lm_bytes_free(&jinja);
     assert_ok(lm_template_find(NULL, folder, &found, &error), &error);
     assert_string_equal(lm_template_name(found), "chatml");
-    assert_ok(lm_template_store(by_name("llama3"), folder, &error), &error);
+    assert_ok(lm_template_store(by_name("llama3"), folder, NULL, 0, &error), &error);
     assert_ok(lm_template_find(NULL, folder, &found, &error), &error);
     assert_string_equal(lm_template_name(found), "llama3");
+}
+
+/* Where a tokenizer names no end of its own, the template's end of turn becomes it; one that is named stays. */
+static void the_end_of_turn_becomes_eos(void **state)
+{
+    (void)state;
+    static const struct { const char *before, *after; } cases[] = {
+        {NULL, "\"eos_token\": \"<|im_end|>\""},
+        {"{\"eos_token\": null, \"x\": 1}", "\"eos_token\": \"<|im_end|>\""},
+        {"{\"eos_token\": \"<e>\", \"x\": 1}", "\"eos_token\": \"<e>\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *folder = test_folder();
+        const char *path = test_path(folder, "tokenizer_config.json");
+        struct lm_bytes text = {0};
+        loam_error error;
+        if (cases[i].before)
+            write_file(path, cases[i].before);
+        assert_ok(lm_template_store(by_name("chatml"), folder, "<|im_end|>", strlen("<|im_end|>"), &error), &error);
+        assert_ok(lm_file_read(path, 1 << 20, &text, &error), &error);
+        assert_non_null(strstr(text.data, cases[i].after));
+        const char *first = strstr(text.data, "eos_token");
+        assert_null(strstr(first + 1, "\"eos_token\""));
+        assert_true(!cases[i].before || strstr(text.data, "\"x\": 1"));
+        lm_bytes_free(&text);
+        assert_ok(lm_template_store(by_name("chatml"), folder, NULL, 0, &error), &error);
+    }
 }
 
 static void every_allocation_may_fail(void **state)
@@ -347,7 +374,7 @@ static void every_allocation_may_fail(void **state)
         const struct lm_template *found = NULL;
         loam_error error;
         lm_memory_fail_after(n);
-        code = lm_template_store(by_name("llama2"), folder, &error);
+        code = lm_template_store(by_name("llama2"), folder, NULL, 0, &error);
         if (!code)
             code = lm_template_find(NULL, folder, &found, &error);
         lm_memory_fail_after(-1);
@@ -451,6 +478,7 @@ int main(void)
         cmocka_unit_test(stored_templates_are_recognised),
         cmocka_unit_test(other_stored_templates_are_errors_that_help),
         cmocka_unit_test(a_file_of_its_own_wins),
+        cmocka_unit_test(the_end_of_turn_becomes_eos),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(the_reference_jobs_row),
         cmocka_unit_test(ids_as_another_project_has_them),

@@ -91,7 +91,7 @@ void chain_save(const struct chain *chain, const char *directory)
     assert_ok(lm_model_save(chain->model, directory, LM_F32, 0, &error), &error);
     assert_ok(lm_tokenizer_save(chain->tokenizer, directory, &error), &error);
     assert_ok(lm_template_find("chatml", NULL, &chatml, &error), &error);
-    assert_ok(lm_template_store(chatml, directory, &error), &error);
+    assert_ok(lm_template_store(chatml, directory, NULL, 0, &error), &error);
     snprintf(path, sizeof path, "%s/generation_config.json", directory);
     snprintf(text, sizeof text, "{\"eos_token_id\": [%d, %d]}", 0, chain->end);
     assert_ok(lm_file_replace(path, text, strlen(text), &error), &error);

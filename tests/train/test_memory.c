@@ -4,18 +4,10 @@
 #include <malloc.h>
 #include <stdatomic.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
 static atomic_llong calls;
 
 /* Every allocation of the process, whoever makes it, comes through here; sanitizers bring an allocator of their own. */
-#ifndef SANITIZED
+#if !TEST_SANITIZED
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *old, size_t size);
@@ -91,7 +83,7 @@ static void steps_allocate_nothing(const char *threads, const char *dtype, const
     const struct lm_run_hooks hooks = {.user = &counts, .step = count};
     const long long before = calls;
     assert_ok(lm_run(&settings, tiny_path(test_folder(), "run"), false, &hooks, &result, &error), &error);
-#ifndef SANITIZED
+#if !TEST_SANITIZED
     assert_true(calls > before); /* the counter counts */
 #else
     (void)before;
