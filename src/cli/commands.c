@@ -33,7 +33,8 @@ const struct command command_table[] = {
      "Hugging Face open to the same ids.",
      "loam tokenizer convert model -o tokenizer", command_tokenizer_convert},
     {CMD_INIT, "init", "(--like NAME | --config FILE) -o DIR", 0, 0, "make a new model with random weights",
-     "Writes config.json and model.safetensors into DIR, and no tokenizer: that comes from tokenizer train.",
+     "Writes config.json and model.safetensors into DIR, and no tokenizer: that comes from tokenizer train, before or after, with the same "
+     "DIR: loam tokenizer train book.txt --vocab-size 50257 --special '<|endoftext|>' -o base.",
      "loam init --like gpt2 -o base --seed 1", command_init},
     {CMD_CONVERT, "convert", "MODEL -o DIR|FILE.gguf", 1, 1, "write a model as GGUF, or as safetensors",
      "Reads a model directory or a GGUF file and writes the other: FILE.gguf, which llama.cpp opens, with tokenizer and chat template in it, "

@@ -55,7 +55,7 @@ const struct option option_table[OPTION_IDS] = {
                      .help = "how text is cut into words first: gpt2, llama3, qwen2, gpt4o, deepseek, or a "
                              "regular expression (default: gpt2)"},
     [OPT_SPECIAL_TOKEN] = {"special", 0, KIND_LIST, .placeholder = "TOKEN", .commands = ON(TOKENIZER_TRAIN),
-                           .help = "a special token, e.g. '<|endoftext|>'; may be given again"},
+                           .help = "a special token, e.g. '<|endoftext|>', which ends a text then; may be given again"},
     [OPT_TIES] = {"ties", 0, KIND_CHOICE, .placeholder = "RULE", .standard = "ids", .choices = "ids|bytes",
                   .commands = ON(TOKENIZER_TRAIN),
                   .help = "which of two pairs with equal counts is merged first: the lower ids, or the greater bytes"},
@@ -171,7 +171,7 @@ const struct option option_table[OPTION_IDS] = {
                            .help = "with --resume: go on though settings, data or tokenizer are not those the run began with"},
     [OPT_FAITHFUL] = {"faithful", 0, KIND_FLAG, .setting = true, .commands = ON(FINETUNE) | ON(DATA_SHOW),
                       .help = "write, pad and train on conversations as the reference recipe did, faults and all (docs/guanaco.md)"},
-    [OPT_WEIGHTS_ONLY] = {"weights-only", 0, KIND_FLAG, .setting = true, .commands = RUNS,
+    [OPT_WEIGHTS_ONLY] = {"weights-only", 0, KIND_FLAG, .setting = true, .commands = RUNS | ON(PLAN),
                           .help = "checkpoints without the optimizer's state: smaller, but no run can go on from them"},
     [OPT_CACHE] = {"cache", 0, KIND_TEXT, .setting = true, .placeholder = "DIR|none", .commands = RUNS,
                    .help = "where encoded data are kept for later runs (default: $XDG_CACHE_HOME/loam or ~/.cache/loam)"},
