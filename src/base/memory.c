@@ -1,6 +1,9 @@
 #include "base.h"
 
 #include <locale.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -97,6 +100,13 @@ char *lm_copy_string(const char *text, size_t length, loam_error *error)
 void lm_free(void *pointer)
 {
     free(pointer);
+}
+
+void lm_memory_trim(void)
+{
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
 }
 
 static size_t whole_pages(size_t bytes)

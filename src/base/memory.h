@@ -25,6 +25,8 @@ void *lm_alloc(size_t count, size_t size, loam_error *error);           /* zeroe
 void *lm_resize(void *old, size_t count, size_t size, loam_error *error);/* old stays valid on failure */
 char *lm_copy_string(const char *text, size_t length, loam_error *error);/* with a 0 behind it */
 void lm_free(void *pointer);
+/* Gives what has been freed back to the system, where the C library can: before memory is counted. */
+void lm_memory_trim(void);
 /* Tests only: the n-th allocation from now (1 is the next) fails, and all after it, until called with -1. */
 void lm_memory_fail_after(int64_t n);
 /* Number of lm_alloc/lm_resize calls so far in this process: a test asserts that a training step makes none. */

@@ -13,6 +13,7 @@ size_t lm_run_other(void)
 void lm_run_plan_count(struct lm_run_plan *plan)
 {
     enum { TO_COME = 1 << 20 };    /* the threads' stacks, and buffers of checkpoints */
+    lm_memory_trim();
     const size_t other = (size_t)lm_memory_resident() + TO_COME;
     if (other <= plan->other)
         return;
