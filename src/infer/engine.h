@@ -34,8 +34,8 @@
  * Same request, same bits. A sequence's rows are computed by operations whose result for a row does not depend on the
  * rows beside it, prompts are cut at the same places whatever else runs, and each choice has a random stream of its own
  * (seed + choice). So a request gives the same tokens alone and among others. What can differ in the last bits is what
- * was taken over from the cache and had been computed in other pieces (as another's decoded tokens); `no_reuse` turns
- * that off.
+ * was taken over from the cache and had been computed in other pieces (as another's decoded tokens; `no_reuse` turns
+ * that off), and what is computed again after a sequence stepped back for want of pages.
  *
  * Threads. Every function may be called from any thread, but one ticket's lm_ticket_next and lm_ticket_free from one at
  * a time, and lm_engine_close last. `notify` is called on the computing thread without locks held: it must be quick,

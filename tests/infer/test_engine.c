@@ -464,7 +464,8 @@ static void same_bits(void **state)
     config.vocabulary = 256, config.width = 64, config.layers = 2, config.heads = 4, config.kv_heads = 2, config.head_size = 16;
     config.feed_forward = 128, config.context = 256, config.bos = config.eos = config.pad = -1;
     assert_ok(lm_model_create(&config, 1, device, &(struct lm_model_options){.dtype = LM_BF16}, &model, &error), &error);
-    assert_ok(lm_engine_attach(model, NULL, NULL, &(struct lm_engine_options){.no_reuse = true}, &engine, &error), &error);
+    assert_ok(lm_engine_attach(model, NULL, NULL, &(struct lm_engine_options){.no_reuse = true, .cache = 8 * 256}, &engine,
+                               &error), &error);    /* room for all: nobody steps back */
     const int64_t prompt = PROMPT;
     struct lm_random random = lm_random_seed(4, 0);
     for (int i = 0; i <= OTHERS; i++)
