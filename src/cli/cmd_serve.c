@@ -30,7 +30,7 @@ static struct lm_serve_options read_options(const struct arguments *arguments)
     options.engine.threads = thread_count(arguments);
     options.engine.chat_template = values[OPT_TEMPLATE].text;
     options.engine.context = values[OPT_CONTEXT].whole;
-    options.engine.streams = values[OPT_STREAMS].whole;
+    options.engine.streams = values[OPT_PARALLEL].whole;
     options.engine.cache = values[OPT_CACHE].whole;
     options.engine.queue = values[OPT_QUEUE].whole;
     options.sampling = generation_options(arguments).sampling;

@@ -67,10 +67,11 @@ const struct command command_table[] = {
      "loam serve loam-quickstart --port 8080", command_serve},
     {CMD_BENCH, "bench", "[NAME...]", 0, SIZE_MAX, "measure this machine's limits, and how near loam comes to them",
      "Measures how many fp32 multiply-adds and how many bytes of memory this machine gives in a second, then, in the same run, each "
-     "NAME (all of them where none is given): train_gpt2_124m_f32, a training step of 4 sequences of 256 tokens; prompt_llama_1b_bf16, "
-     "a prompt of 512 tokens; decode_llama_1b_bf16, one token after the other; start_llama_1b_bf16, from the start of the program to the "
-     "first token. The models are made here with random weights; start writes one of 2.5 GB into a folder of its own under TMPDIR and "
-     "removes it. The fraction is of the multiply-adds for train and prompt; for decode of the speed at which the memory with its weights can be read "
+     "NAME (all of them where none is given): train_gpt2_124m_f32, a training step of 4 sequences of 256 tokens; prompt_llama_1b_bf16 "
+     "(and _q8_0, _q4_0), a prompt of 512 tokens; decode_llama_1b_bf16 (and _q8_0, _q4_0), one token after the other; decode8_llama_1b_bf16 "
+     "(and _q8_0), eight sequences at once; start_llama_1b_bf16, from the start of the program to the first token. The models are made "
+     "here with random weights; start and the quantized ones write up to 2.5 GB under TMPDIR and remove them. With --sweep or --model "
+     "it measures prompts and decoding of one model over numbers of sequences and lengths instead. The fraction is of the multiply-adds for train and prompt; for decode of the speed at which the memory with its weights can be read "
      "before and after, for start of the machine's.",
      "loam bench decode_llama_1b_bf16 --json", command_bench},
 };

@@ -291,3 +291,18 @@ size_t lm_model_bytes(const struct lm_model *model)
     }
     return sum;
 }
+
+const void *lm_model_largest(const struct lm_model *model, size_t *most)
+{
+    const void *largest = NULL;
+    *most = 0;
+    for (size_t i = 0; i < model->count; i++) {
+        uint64_t bytes = 0;
+        lm_dtype_bytes(model->views[i].dtype, (uint64_t)model->parameters[i].count, &bytes);
+        if (bytes <= *most)
+            continue;
+        *most = (size_t)bytes;
+        largest = model->views[i].data;
+    }
+    return largest;
+}

@@ -134,6 +134,8 @@ const struct lm_parameter *lm_model_parameters(const struct lm_model *model, siz
 /* The type in which most of it lies in memory (that of a layer's largest matrix), and the bytes of all weights as they lie there. */
 enum lm_dtype lm_model_matrix_dtype(const struct lm_model *model);
 size_t lm_model_bytes(const struct lm_model *model);
+/* The parameter that takes most bytes, where it lies: for measuring how fast the memory of the weights can be read. */
+const void *lm_model_largest(const struct lm_model *model, size_t *bytes);
 /* The block of all parameters in the order of lm_parameters (loaded models only, else NULL). Whoever writes into it
  * between passes need not tell: a pass reads all weights anew. */
 void *lm_model_weights(struct lm_model *model, enum lm_dtype *dtype);

@@ -163,6 +163,21 @@ LM_INLINE __m256i lm_unpack_small(const enum lm_dtype type, const uint8_t *in)
     }
 }
 
+#if defined(LM_SIMD_AVX512)
+/* Two blocks' elements, one behind the other. Halves of bytes need no shuffles: each block's 16 bytes twice, and every second four
+ * words shifted. */
+LM_INLINE vq lm_unpack_two(const enum lm_dtype type, const uint8_t *first, const uint8_t *second)
+{
+    if (type != LM_Q4_0 && type != LM_Q4_1)
+        return vq_pair(lm_unpack_small(type, first), lm_unpack_small(type, second));
+    const int at = type == LM_Q4_0 ? 2 : 4;
+    const __m512i shifts = _mm512_set_epi32(4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0);
+    const __m512i both = _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(first + at))), 0xff00,
+                                                     _mm_loadu_si128((const __m128i *)(second + at)));
+    return _mm512_and_si512(_mm512_srlv_epi32(both, shifts), _mm512_set1_epi8(15));
+}
+#endif
+
 /* Sub-block `sub` (0 to 7) of a block of 256. */
 LM_INLINE __m256i lm_unpack_large(const enum lm_dtype type, const uint8_t *in, const int sub)
 {

@@ -1,8 +1,7 @@
 /* Few rows of activations with weights in blocks: decoding. */
 #include "blocks.h"
 
-/* Bytes of weights that one thread takes at a time, as in matvec.c. */
-enum { CHUNK_BYTES = 128 << 10, ROWS = 4, SIDE_BY_SIDE = 8 };
+enum { ROWS = 4, SIDE_BY_SIDE = 8 };
 
 #if defined(LM_SIMD_AVX2) || defined(LM_SIMD_AVX512)
 
@@ -15,7 +14,8 @@ struct piece {
 LM_INLINE vf halves(const uint8_t *first, const uint8_t *second)
 {
 #if defined(LM_SIMD_AVX512)
-    return (vf)_mm512_cvtph_ps(_mm256_set_m128i(lm_half_at(second), lm_half_at(first)));
+    return (vf)_mm512_cvtph_ps(_mm256_mask_broadcastw_epi16(_mm256_broadcastw_epi16(_mm_loadu_si16(first)), 0xff00,
+                                                            _mm_loadu_si16(second)));
 #else
     (void)second;
     return (vf)_mm256_cvtph_ps(lm_half_at(first));
@@ -28,7 +28,7 @@ LM_INLINE struct piece small_piece(const enum lm_dtype type, const uint8_t *in, 
     struct piece piece;
 #if defined(LM_SIMD_AVX512)
     const uint8_t *second = single ? in : in + bytes;    /* a second first one meets zeros in the activations */
-    piece.u = vq_pair(lm_unpack_small(type, in), lm_unpack_small(type, second));
+    piece.u = lm_unpack_two(type, in, second);
 #else
     const uint8_t *second = in;
     (void)single, (void)bytes;
@@ -86,51 +86,80 @@ LM_INLINE vf add_piece(const enum lm_dtype type, const struct piece *piece, cons
     return vfma(piece->m, sums, sum);
 }
 
-/* sums[i] = row i of a times one row of weights. Pieces take turns between two sums each, for the latency of a multiply-add. */
-LM_INLINE void dot_row(const enum lm_dtype type, const int m, int64_t k, const struct lm_rounded *a, const uint8_t *in,
-                       float *sums)
+/* Types of large blocks: sums[j][i] = row i of a times row j of the weights. Pieces take turns between two sums each, for the latency of
+ * a multiply-add. */
+LM_INLINE void dot_large(const enum lm_dtype type, const int m, int64_t k, const struct lm_rounded *a, const uint8_t *in,
+                         float *sums)
 {
-    const int elements = lm_is_large(type) ? LM_SUPER : LM_SUB;
     const int bytes = lm_block_bytes(type);
     vf part[2][ROWS];
     LM_UNROLL for (int i = 0; i < m; i++)
         part[0][i] = part[1][i] = vset(0);
-    if (elements == LM_SUPER) {
-        for (int64_t block = 0; block < k / LM_SUPER; block++, in += bytes) {
-            struct lm_scales scales;
-            lm_unpack_scales(type, in, &scales);
-            LM_UNROLL for (int p = 0; p < LM_SUPER / LM_PIECE; p++) {
-                const struct piece piece = large_piece(type, in, &scales, p);
-                LM_UNROLL for (int i = 0; i < m; i++)
-                    part[p % 2][i] = add_piece(type, &piece, &a[i], block * (LM_SUPER / LM_PIECE) + p, part[p % 2][i]);
-            }
-        }
-    } else {
-        const int step = LM_PIECE / LM_SUB * bytes;
-        const int64_t whole = k / LM_PIECE;
-        int64_t p = 0;
-        for (; p + 2 <= whole; p += 2, in += 2 * step) {
-            const struct piece first = small_piece(type, in, bytes, false), second = small_piece(type, in + step, bytes, false);
-            LM_UNROLL for (int i = 0; i < m; i++) {
-                part[0][i] = add_piece(type, &first, &a[i], p, part[0][i]);
-                part[1][i] = add_piece(type, &second, &a[i], p + 1, part[1][i]);
-            }
-        }
-        for (; p * LM_PIECE < k; p++, in += step) {
-            const struct piece last = p < whole ? small_piece(type, in, bytes, false) : small_piece(type, in, bytes, true);
+    for (int64_t block = 0; block < k / LM_SUPER; block++, in += bytes) {
+        struct lm_scales scales;
+        lm_unpack_scales(type, in, &scales);
+        for (int line = 0; line < bytes; line += 64)
+            vahead(in + line);
+        LM_UNROLL for (int p = 0; p < LM_SUPER / LM_PIECE; p++) {
+            const struct piece piece = large_piece(type, in, &scales, p);
             LM_UNROLL for (int i = 0; i < m; i++)
-                part[0][i] = add_piece(type, &last, &a[i], p, part[0][i]);
+                part[p % 2][i] = add_piece(type, &piece, &a[i], block * (LM_SUPER / LM_PIECE) + p, part[p % 2][i]);
         }
     }
     LM_UNROLL for (int i = 0; i < m; i++)
         sums[i] = vsum(part[0][i] + part[1][i]);
 }
 
+/* Types of small blocks, `rows` (1 or 2) rows of weights, which share what is read of a. */
+LM_INLINE void dot_small(const enum lm_dtype type, const int m, const int rows, int64_t k, const struct lm_rounded *a,
+                         const uint8_t *in, int64_t row_bytes, float sums[][ROWS])
+{
+    const int bytes = lm_block_bytes(type), step = LM_PIECE / LM_SUB * bytes;
+    const int64_t whole = k / LM_PIECE;
+    vf part[2][2][ROWS];
+    LM_UNROLL for (int j = 0; j < rows; j++)
+        LM_UNROLL for (int i = 0; i < m; i++)
+            part[0][j][i] = part[1][j][i] = vset(0);
+    int64_t p = 0;
+    for (; p + 2 <= whole; p += 2, in += 2 * step)
+        LM_UNROLL for (int s = 0; s < 2; s++)
+            LM_UNROLL for (int j = 0; j < rows; j++) {
+                const uint8_t *at = in + j * row_bytes + s * step;
+                for (int line = 0; line < step - 32; line += 64)
+                    vahead(at + line);
+                const struct piece piece = small_piece(type, at, bytes, false);
+                LM_UNROLL for (int i = 0; i < m; i++)
+                    part[s][j][i] = add_piece(type, &piece, &a[i], p + s, part[s][j][i]);
+            }
+    for (; p * LM_PIECE < k; p++, in += step)
+        LM_UNROLL for (int j = 0; j < rows; j++) {
+            const struct piece last = p < whole ? small_piece(type, in + j * row_bytes, bytes, false)
+                                                : small_piece(type, in + j * row_bytes, bytes, true);
+            LM_UNROLL for (int i = 0; i < m; i++)
+                part[0][j][i] = add_piece(type, &last, &a[i], p, part[0][j][i]);
+        }
+    LM_UNROLL for (int j = 0; j < rows; j++)
+        LM_UNROLL for (int i = 0; i < m; i++)
+            sums[j][i] = vsum(part[0][j][i] + part[1][j][i]);
+}
+
+LM_INLINE void dot_rows(const enum lm_dtype type, const int m, int64_t k, const struct lm_rounded *a, int rows, const uint8_t *in,
+                        int64_t row_bytes, float sums[][ROWS])
+{
+    int j = 0;
+    for (; !lm_is_large(type) && j + 2 <= rows; j += 2)
+        dot_small(type, m, 2, k, a, in + j * row_bytes, row_bytes, sums + j);
+    for (; j < rows; j++)
+        if (lm_is_large(type))
+            dot_large(type, m, k, a, in + j * row_bytes, sums[j]);
+        else
+            dot_small(type, m, 1, k, a, in + j * row_bytes, row_bytes, sums + j);
+}
+
 /* A function a type: `m` rows of a with `rows` rows of weights; sums [rows][ROWS]. */
 #define CASE(type, m)                                                                                                 \
     case m:                                                                                                           \
-        for (int j = 0; j < rows; j++)                                                                                \
-            dot_row(type, m, k, a, in + j * row_bytes, sums[j]);                                                      \
+        dot_rows(type, m, k, a, rows, in, row_bytes, sums);                                                           \
         break;
 #define TYPE(name)                                                                                                    \
     static void dot_##name(int m, int64_t k, const struct lm_rounded *a, int rows, const uint8_t *in,                 \
@@ -208,10 +237,7 @@ static void columns_of(const struct lm_matmul *op, void *rounded, int64_t row, i
 
 void lm_simd_block_vector(struct lm_device *device, const struct lm_matmul *op, void *scratch)
 {
-    const int64_t row_bytes = op->k / lm_dtype_block_elements(op->b.dtype) * lm_dtype_block_bytes(op->b.dtype);
-    const int64_t wanted = (CHUNK_BYTES / row_bytes + SIDE_BY_SIDE - 1) / SIDE_BY_SIDE * SIDE_BY_SIDE;
-    const int64_t share = (op->n + device->threads - 1) / device->threads;
-    const int64_t chunk = wanted > share ? share : wanted > SIDE_BY_SIDE ? wanted : SIDE_BY_SIDE;
+    const int64_t chunk = lm_rows_at_a_time(device, op->n, lm_block_row(&op->b, 1) - lm_block_row(&op->b, 0), SIDE_BY_SIDE);
     lm_simd_round_rows(device, op->m, op->k, op->a.data, op->a.stride, lm_zero_of(op->b.dtype), scratch);
 #pragma omp parallel for num_threads(device->threads) schedule(dynamic, 1) if (op->n * op->k > 4 * LM_SIMD_ALONE)
     for (int64_t from = 0; from < op->n; from += chunk) {

@@ -57,6 +57,18 @@ size_t lm_simd_matmul_scratch(struct lm_device *device, const struct lm_matmul *
 enum { LM_MATVEC_ROWS = 16 };
 void lm_simd_matvec(struct lm_device *device, const struct lm_matmul *op);
 
+/* Rows of weights that one thread takes at a time, in multiples of `step`: a quarter of its share, for it to be shared out evenly, but
+ * neither so few bytes that beginning a stream counts nor more than it takes for that. */
+static inline int64_t lm_rows_at_a_time(const struct lm_device *device, int64_t rows, int64_t row_bytes, int64_t step)
+{
+    enum { LEAST = 128 << 10, MOST = 512 << 10 };
+    const int64_t share = (rows + device->threads - 1) / device->threads;
+    int64_t bytes = share * row_bytes / 4;
+    bytes = bytes < LEAST ? LEAST : bytes > MOST ? MOST : bytes;
+    const int64_t wanted = (bytes / row_bytes + step - 1) / step * step;
+    return wanted > share ? share : wanted > step ? wanted : step;
+}
+
 /* attention.c, attention_backward.c */
 void lm_simd_attention(struct lm_device *device, const struct lm_attention *op);
 void lm_simd_attention_backward(struct lm_device *device, const struct lm_attention *op);
