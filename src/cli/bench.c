@@ -121,7 +121,7 @@ static int trainer_step(struct trainer *t, loam_error *error)
     int code = lm_pass_run(t->pass, &input, 1.0f / (float)(t->batch * t->length), t->gradients, &loss, NULL, error);
     if (code != LOAM_OK)
         return code;
-    const double squares = ops->sum_squares(device, count, t->gradients);
+    const double squares = ops->sum_squares(device, count, LM_F32, t->gradients);
     ops->adamw(device, &(struct lm_adamw){.count = count, .step = ++t->step, .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.95,
                                           .eps = 1e-8, .decay = 0.1, .grad_scale = squares > 1 ? 1 / sqrt(squares) : 1,
                                           .parameter = lm_model_weights(t->model, &dtype), .gradient = t->gradients,

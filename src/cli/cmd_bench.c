@@ -90,7 +90,7 @@ struct table {
 static void show_row(void *user, const struct bench_row *row)
 {
     const struct table *table = user;
-    if (table->arguments->values[OPT_CSV].given) {
+    if (table->arguments->values[OPT_BENCH_CSV].given) {
         printf("%lld,%lld,%.2f,%.2f,%.4f\n", (long long)row->streams, (long long)row->context, row->prompt, row->decode,
                row->of_limit);
     } else if (table->arguments->values[OPT_JSON].given) {
@@ -119,15 +119,15 @@ static void show_row(void *user, const struct bench_row *row)
 static int sweep(const struct arguments *arguments, struct bench *bench, struct lm_json_writer *writer, loam_error *error)
 {
     const struct argument *values = arguments->values;
-    const char *model = values[OPT_MODEL].text;
+    const char *model = values[OPT_BENCH_MODEL].text;
     int64_t streams[MOST_LISTED], contexts[MOST_LISTED];
     size_t stream_count, context_count;
-    int code = read_list(values[OPT_STREAMS].text, "streams", streams, &stream_count, error);
+    int code = read_list(values[OPT_BENCH_STREAMS].text, "streams", streams, &stream_count, error);
     if (code == LOAM_OK)
         code = read_list(values[OPT_CONTEXTS].text, "contexts", contexts, &context_count, error);
     if (code != LOAM_OK)
         return code;
-    if (values[OPT_CSV].given)
+    if (values[OPT_BENCH_CSV].given)
         printf("streams,context,prompt_tokens_per_second,decode_tokens_per_second,of_limit\n");
     else if (!values[OPT_JSON].given)
         printf("%8s %8s %12s %12s %12s %10s\n", "streams", "context", "prompt t/s", "decode t/s", "each", "of memory");
@@ -150,7 +150,7 @@ static int measure_cases(const struct arguments *arguments, struct bench *bench,
         if (code != LOAM_OK)
             return code;
         add_json(writer, name, &result);
-        if (arguments->values[OPT_CSV].given)
+        if (arguments->values[OPT_BENCH_CSV].given)
             printf("%s,%.4f,%s,%.4f\n", name, result.value, result.unit, result.of_limit);
         else if (!json)
             printf("%-24s %10.*f %-9s %5.1f%% of the limit\n", name, result.value < 10 ? 3 : 1, result.value, result.unit, 100 * result.of_limit);
@@ -162,15 +162,15 @@ static int measure_cases(const struct arguments *arguments, struct bench *bench,
 static int measure(const struct arguments *arguments, struct bench *bench, struct lm_json_writer *writer, loam_error *error)
 {
     const struct argument *values = arguments->values;
-    const bool table = values[OPT_SWEEP].given || values[OPT_MODEL].given;
+    const bool table = values[OPT_SWEEP].given || values[OPT_BENCH_MODEL].given;
     int code = bench_open(bench, error);
     if (code != LOAM_OK)
         return code;
     begin_json(writer, bench);
-    if (!values[OPT_JSON].given && !values[OPT_CSV].given)
+    if (!values[OPT_JSON].given && !values[OPT_BENCH_CSV].given)
         printf("machine: %s, %.0f GFLOP/s of fp32 multiply-adds, %.1f GB/s read\n", lm_device_name(bench->device),
                bench->limits.gflops_f32, bench->limits.read_gbps);
-    if (values[OPT_CSV].given && !table)
+    if (values[OPT_BENCH_CSV].given && !table)
         printf("name,value,unit,of_limit\n");
     if (!values[OPT_LIMITS].given)
         code = (table ? sweep : measure_cases)(arguments, bench, writer, error);
@@ -187,7 +187,7 @@ int command_bench(const struct arguments *arguments)
     loam_error error;
     if (!names_known(arguments))
         return EXIT_USAGE;
-    if (arguments->values[OPT_CSV].given && arguments->values[OPT_JSON].given) {
+    if (arguments->values[OPT_BENCH_CSV].given && arguments->values[OPT_JSON].given) {
         complain("bench: --csv and --json are two ways to print the same; choose one");
         return EXIT_USAGE;
     }

@@ -24,14 +24,14 @@ static struct lm_serve_options read_options(const struct arguments *arguments)
     options.port = (int)values[OPT_PORT].whole;
     options.keys = values[OPT_KEYS].text;
     options.cors_origin = values[OPT_CORS].text;
-    options.memory = values[OPT_MEMORY].whole;
+    options.memory = values[OPT_SERVE_MEMORY].whole;
     options.body_bytes = (size_t)values[OPT_BODY_LIMIT].whole;
     options.timeout = values[OPT_TIMEOUT].number;
     options.engine.threads = thread_count(arguments);
     options.engine.chat_template = values[OPT_TEMPLATE].text;
     options.engine.context = values[OPT_CONTEXT].whole;
-    options.engine.streams = values[OPT_PARALLEL].whole;
-    options.engine.cache = values[OPT_CACHE].whole;
+    options.engine.streams = values[OPT_STREAMS].whole;
+    options.engine.cache = values[OPT_SERVE_CACHE].whole;
     options.engine.queue = values[OPT_QUEUE].whole;
     options.sampling = generation_options(arguments).sampling;
     return options;

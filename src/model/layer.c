@@ -65,7 +65,7 @@ static float *rotate(struct lm_run *run, const struct lm_layer *layer, const str
 }
 
 static void rotate_backward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts,
-                            float *dqkv, float *gradients)
+                            float *dqkv, const struct lm_gradients *gradients)
 {
     const struct lm_config *c = &run->model->config;
     struct lm_device *device = run->model->device;
@@ -76,10 +76,10 @@ static void rotate_backward(struct lm_run *run, const struct lm_layer *layer, co
     if (!c->qk_norm)
         return;
     ops->rms_norm_backward(device, rows, c->heads, size, acts->qkv, stride, layer->q_norm.weight, run->statistics, dqkv,
-                           stride, dqkv, stride, false, gradients + layer->q_norm.gradient);
+                           stride, dqkv, stride, false, gradients->at[layer->q_norm.index]);
     ops->rms_norm_backward(device, rows, c->kv_heads, size, acts->qkv + k, stride, layer->k_norm.weight,
                            run->statistics + rows * c->heads, dqkv + k, stride, dqkv + k, stride, false,
-                           gradients + layer->k_norm.gradient);
+                           gradients->at[layer->k_norm.index]);
 }
 
 /* Attention over the run's own rows; `qk` as rotate gives it. */
@@ -201,7 +201,7 @@ void lm_layer_forward(struct lm_run *run, const struct lm_layer *layer, const st
 }
 
 static void mlp_backward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts, float *dx,
-                         bool inner, float *gradients)
+                         bool inner, const struct lm_gradients *gradients)
 {
     const struct lm_config *c = &run->model->config;
     struct lm_device *device = run->model->device;
@@ -222,7 +222,7 @@ static void mlp_backward(struct lm_run *run, const struct lm_layer *layer, const
 }
 
 static void attention_backward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts,
-                               float *dx, float *gradients)
+                               float *dx, const struct lm_gradients *gradients)
 {
     const struct lm_config *c = &run->model->config;
     struct lm_device *device = run->model->device;
@@ -243,7 +243,7 @@ static void attention_backward(struct lm_run *run, const struct lm_layer *layer,
 }
 
 void lm_layer_backward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts, float *dx,
-                       bool inner, float *gradients)
+                       bool inner, const struct lm_gradients *gradients)
 {
     mlp_backward(run, layer, acts, dx, inner, gradients);
     attention_backward(run, layer, acts, dx, gradients);

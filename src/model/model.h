@@ -134,6 +134,8 @@ const struct lm_parameter *lm_model_parameters(const struct lm_model *model, siz
 /* The type in which most of it lies in memory (that of a layer's largest matrix), and the bytes of all weights as they lie there. */
 enum lm_dtype lm_model_matrix_dtype(const struct lm_model *model);
 size_t lm_model_bytes(const struct lm_model *model);
+/* Where a parameter's weights are, in the model's dtype: of a loaded model, or of the block its unit was placed in last. */
+void *lm_model_weight(struct lm_model *model, size_t parameter);
 /* The parameter that takes most bytes, where it lies: for measuring how fast the memory of the weights can be read. */
 const void *lm_model_largest(const struct lm_model *model, size_t *bytes);
 /* The block of all parameters in the order of lm_parameters (loaded models only, else NULL). Whoever writes into it
@@ -186,6 +188,24 @@ struct lm_span {
  * rows and longer ones are told apart. Allocates nothing but what the device needs. */
 enum { LM_FEW_ROWS = 16 };
 int lm_paged_run(struct lm_paged *pool, struct lm_span *spans, int64_t count, loam_error *error);
+/* --- Units: the pieces a pass walks through --- */
+/* Unit 0 is the embeddings, 1 to L the layers, L + 1 the final norm and the head. Each is a run of the table of parameters. */
+struct lm_unit {
+    size_t first, count;               /* parameters of the table */
+    size_t offset, elements;           /* of them together */
+};
+int64_t lm_model_units(const struct lm_model *model);
+struct lm_unit lm_model_unit(const struct lm_model *model, int64_t unit);
+/* For models opened or created `later` whose units lie in places of their own, which may change while it runs (weights on disk):
+ * points a unit to `block`, where its weights are or will be, in the order of the table. The unit's biases are read anew by the
+ * next pass that enters it. */
+void lm_model_place(struct lm_model *model, int64_t unit, void *block);
+/* Reads or draws one unit's weights into `block`, which need not be its place. After all: lm_model_loaded closes the files. */
+int lm_model_load_unit(struct lm_model *model, int64_t unit, void *block, loam_error *error);
+int lm_model_loaded(struct lm_model *model, loam_error *error);
+/* How lm_model_save gets weights that are not in memory: `count` elements of a parameter from `from` on, in the model's dtype. */
+typedef int lm_model_source(void *user, size_t parameter, size_t from, size_t count, void *out, loam_error *error);
+void lm_model_set_source(struct lm_model *model, lm_model_source *source, void *user);
 
 /* --- Training: forward and backward over a batch --- */
 enum lm_recompute_kind {
@@ -199,11 +219,28 @@ struct lm_pass_options {
     int64_t recompute_every;           /* LAYER: keep every k-th boundary (0 or 1: every layer) */
     int64_t loss_rows;                 /* rows of logits that exist at once in the chunked loss; 0: chosen */
     bool backward;                     /* false: evaluation only */
+    bool gradients_bf16;               /* as lm_gradients.bf16 will be */
+    int64_t kept_boundaries;           /* LAYER: how many of the kept inputs are in memory at once, the hooks storing the others;
+                                          0: all */
 };
-/* Working memory of a pass, laid out without memory behind it: lm_pass_create adds every place to `layout`; after
- * lm_layout_bind the pass can run. Places are named "activations…", "logits" or "workspace…"; the device's scratch memory
- * is one of them, and lm_pass_run gives it to the device. Passes of one model may be bound to the same memory and be used
- * in turn. */
+/* The moments of a training step, for lifetimes: what happens one after the other. */
+enum lm_stage {
+    LM_STAGE_BEGIN,                    /* embeddings of the batch */
+    LM_STAGE_ATTENTION, LM_STAGE_MLP,  /* forward, a layer each */
+    LM_STAGE_HEAD,                     /* final norm, logits and loss, and back to the norm's output */
+    LM_STAGE_NORM,                     /* back through the final norm */
+    LM_STAGE_AGAIN, LM_STAGE_MLP_BACK, LM_STAGE_ATTENTION_BACK,    /* a layer made anew where asked, then backward */
+    LM_STAGE_EMBEDDINGS,               /* gradients of the embeddings */
+    LM_STAGE_STEP                      /* the optimizer, where it is not inside the backward pass */
+};
+int32_t lm_moment(const struct lm_config *config, enum lm_stage stage, int64_t layer);
+int32_t lm_moment_count(const struct lm_config *config);
+void lm_moment_text(const struct lm_config *config, int32_t moment, char text[64]);    /* "layer 3: MLP, backward" */
+
+/* Working memory of a pass, laid out without memory behind it: lm_pass_create adds every place to `layout`, with its
+ * lifetime, and packs it; after lm_layout_bind the pass can run. Places are named "activations…", "logits" or "workspace…"; the
+ * device's scratch memory is among them, and lm_pass_run gives it to the device. Passes of one model may be bound to the same
+ * memory and be used in turn. */
 struct lm_pass;
 int lm_pass_create(struct lm_model *model, const struct lm_pass_options *options, struct lm_layout *layout,
                    struct lm_pass **pass, loam_error *error);
@@ -212,10 +249,41 @@ void lm_pass_free(struct lm_pass *pass);        /* NULL is fine */
 struct lm_pass_input {
     const int32_t *ids, *targets, *positions, *segment_start;
 };
-/* Forward; with options.backward and gradients not NULL also backward: gradients (fp32, the order of lm_parameters, the
- * caller's) are added to, scaled so that they belong to `scale` times the sum of the losses of all targets (1 / trained
- * tokens of the whole step). `loss_sum` gets the unscaled sum, `row_losses` [B,T] each position's where not NULL.
- * Ids, targets or positions out of range: LOAM_EUSAGE, nothing changed. Allocates nothing from its second run on. */
+/* Where gradients are added to: a place for each parameter of the table, fp32, or with `bf16` bf16 for matrices (each addition is
+ * rounded to nearest) and fp32 for vectors. Those of q, k and v of a layer, and of gate and up, must be adjacent, as must their
+ * biases'. Places may be the same for different layers where the hooks take what is there before it is needed again. */
+struct lm_gradients {
+    bool bf16;
+    void **at;                         /* [parameters] */
+};
+enum lm_boundary_event { LM_BOUNDARY_CLAIM, LM_BOUNDARY_KEEP, LM_BOUNDARY_FETCH, LM_BOUNDARY_DROP };
+/* Called while a pass runs, each may be NULL; a failure ends the pass with it. */
+struct lm_pass_hooks {
+    void *user;
+    /* Before a unit's weights are read; `backward`: before its gradients are added to as well. With a tied head, unit 0's weights
+     * are read (and gradients added to) in unit L + 1 too. */
+    int (*enter)(void *user, int64_t unit, bool backward, loam_error *error);
+    /* After it. `backward`: its gradients are complete, and its weights are not read any more in this pass (with a tied head unit
+     * 0's are not complete after unit L + 1). */
+    int (*leave)(void *user, int64_t unit, bool backward, loam_error *error);
+    /* With kept_boundaries and gradients: the input of group `group` is about to be written to `boundary`; is complete and not needed until the
+     * backward pass; is needed there again now; is not needed any more. [B·T, C] floats. */
+    int (*boundary)(void *user, int64_t group, enum lm_boundary_event event, float *boundary, loam_error *error);
+};
+int64_t lm_pass_groups(const struct lm_pass *pass);
+struct lm_pass_work {
+    float scale;                           /* gradients belong to `scale` times the sum of the losses */
+    const struct lm_gradients *gradients;  /* NULL: forward only */
+    const struct lm_pass_hooks *hooks;     /* NULL: none */
+};
+int lm_pass_go(struct lm_pass *pass, const struct lm_pass_input *input, const struct lm_pass_work *work, double *loss_sum,
+               float *row_losses, loam_error *error);
+/* The common case: all weights in memory, gradients in one fp32 block in the order of lm_parameters (NULL: forward only).
+ *
+ * Forward; with options.backward and gradients not NULL also backward: gradients (the caller's) are added to, scaled so that they
+ * belong to `scale` times the sum of the losses of all targets (1 / trained tokens of the whole step). `loss_sum` gets the unscaled
+ * sum, `row_losses` [B,T] each position's where not NULL. Ids, targets or positions out of range: LOAM_EUSAGE, nothing changed.
+ * Allocates nothing from its second run on. */
 int lm_pass_run(struct lm_pass *pass, const struct lm_pass_input *input, float scale, float *gradients,
                 double *loss_sum, float *row_losses, loam_error *error);
 

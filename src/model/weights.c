@@ -166,11 +166,11 @@ static int grow_rows(const struct lm_model *model, size_t index, loam_error *err
     return code;
 }
 
-int lm_weights_read(struct lm_model *model, loam_error *error)
+int lm_weights_read(struct lm_model *model, size_t first, size_t count, loam_error *error)
 {
     void *buffer = lm_alloc(PIECE, sizeof(double), error);
     int code = buffer ? LOAM_OK : LOAM_ENOMEM;
-    for (size_t i = 0; !code && i < model->count; i++) {
+    for (size_t i = first; !code && i < first + count; i++) {
         code = model->gguf ? lm_gguf_weights_read(model, i, error) : read_tensor(model, i, buffer, error);
         if (!code && file_rows(model, i) < model->parameters[i].shape[0])
             code = grow_rows(model, i, error);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { COPY_PIECE = 1 << 20 };
 
@@ -146,6 +147,19 @@ int lm_kit_make(const struct lm_run *run, loam_error *error)
 int lm_kit_restore(const struct lm_run *run, loam_error *error)
 {
     return copy_all(run->resumed, run->directory, error);
+}
+
+int64_t lm_kit_bytes(const struct lm_run *run)
+{
+    int64_t total = 0;
+    for (const char *const *name = tokenizer_files; *name; name++) {
+        char *path = lm_path_join(run->resumed ? run->directory : run->settings.model, *name, NULL);
+        struct stat facts;
+        if (path && stat(path, &facts) == 0)
+            total += (int64_t)facts.st_size;
+        lm_free(path);
+    }
+    return total;
 }
 
 int lm_kit_copy(const struct lm_run *run, const char *to, loam_error *error)

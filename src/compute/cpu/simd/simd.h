@@ -90,8 +90,7 @@ void lm_simd_rms_norm_backward(struct lm_device *device, int64_t rows, int64_t g
 void lm_simd_embed(struct lm_device *device, int64_t rows, int64_t width, const int32_t *ids, struct lm_matrix table,
                    const int32_t *positions, struct lm_matrix positions_table, float *out);
 void lm_simd_embed_backward(struct lm_device *device, int64_t rows, int64_t width, const int32_t *ids, const float *dout,
-                            float *dtable, int64_t vocabulary, const int32_t *positions, float *dpositions,
-                            int64_t position_count);
+                            struct lm_matrix dtable, const int32_t *positions, struct lm_matrix dpositions);
 void lm_simd_rope_angles(struct lm_device *device, int64_t rows, int64_t half, const int32_t *positions,
                          const float *inverse_frequency, float scale, float *angles);
 void lm_simd_rope(struct lm_device *device, int64_t rows, int64_t heads, int64_t head_size, float *x, int64_t stride,
@@ -118,7 +117,7 @@ void lm_simd_convert(struct lm_device *device, int64_t count, enum lm_dtype from
 /* loss.c, optimizer.c */
 void lm_simd_cross_entropy(struct lm_device *device, int64_t rows, int64_t vocabulary, float *logits, int64_t stride,
                            const int32_t *targets, float scale, bool gradient, float *loss);
-double lm_simd_sum_squares(struct lm_device *device, int64_t count, const float *x);
+double lm_simd_sum_squares(struct lm_device *device, int64_t count, enum lm_dtype type, const void *x);
 void lm_simd_adamw(struct lm_device *device, const struct lm_adamw *op);
 
 #endif
