@@ -51,9 +51,14 @@ def main():
         ids_file = os.path.join(folder, "windows.ids")
         with open(ids_file, "w") as file:
             file.writelines(" ".join(map(str, window)) + "\n" for window in windows)
+        weights = os.path.join(folder, "weights")    # without a tokenizer, which GGUF might not hold
+        os.mkdir(weights)
+        for name in os.listdir(given.model):
+            if name in ("config.json", "generation_config.json") or ".safetensors" in name:
+                os.symlink(os.path.abspath(os.path.join(given.model, name)), os.path.join(weights, name))
         for kind in ("f32", "q8_0", "q4_0"):
             path = os.path.join(folder, kind + ".gguf")
-            subprocess.run([given.loam, "convert", given.model, "--type", kind, "-o", path], check=True, stderr=subprocess.DEVNULL)
+            subprocess.run([given.loam, "convert", weights, "--type", kind, "-o", path], check=True, stderr=subprocess.DEVNULL)
             ours, theirs = loam_loss(given.loam, path, ids_file, given.window)["loss"], float(llama_losses(path, windows).mean())
             base.setdefault("loam", ours), base.setdefault("llama.cpp", theirs)
             rises = ours - base["loam"], theirs - base["llama.cpp"]

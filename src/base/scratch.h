@@ -36,9 +36,11 @@ int lm_scratch_wait(struct lm_scratch *scratch, struct lm_transfer *transfer, lo
 /* Submit and wait. */
 int lm_scratch_read(struct lm_scratch *scratch, int64_t offset, void *data, size_t bytes, loam_error *error);
 int lm_scratch_write(struct lm_scratch *scratch, int64_t offset, const void *data, size_t bytes, loam_error *error);
-/* Seconds a byte that this folder's disk takes to write and to read, the mean of both: 32 MiB there and back, past the system's
+/* Seconds a byte that this folder's disk takes to write and to read, the mean of both: 8 MiB there and back, past the system's
  * cache as far as it lets one. */
 int lm_scratch_speed(const char *folder, double *seconds, loam_error *error);
+/* Seconds a byte that a processor takes to move it from or to the system's cache of a file. */
+int lm_scratch_copy_speed(const char *folder, double *seconds, loam_error *error);
 /* Bytes read and written so far. */
 int64_t lm_scratch_moved(struct lm_scratch *scratch);
 

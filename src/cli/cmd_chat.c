@@ -94,18 +94,24 @@ static bool take_message(struct chat *chat, const struct lm_bytes *message, int 
     return false;
 }
 
+/* On a terminal Ctrl-C ends a reply and never the chat, also when the reply had just ended by itself. What cannot be shown ends it. */
+static bool ended(const struct chat *chat)
+{
+    return (chat->terminal ? end_wanted() : stop_wanted()) || ferror(stdout);
+}
+
 static int talk(struct chat *chat)
 {
     int status = EXIT_DONE;
     bool over = false;
     size_t length;
     char *line = NULL;
-    while (!over && !stop_wanted() && (line = next_line(chat, "> ", &length))) {
+    while (!over && !ended(chat) && (line = next_line(chat, "> ", &length))) {
         struct lm_bytes message = {0};
         loam_error error;
         if (gather(chat, line, length, &message, &error) != LOAM_OK)
             status = complain_error(&error);
-        else if (!stop_wanted())
+        else if (!ended(chat))
             over = take_message(chat, &message, &status);
         lm_bytes_free(&message);
         free(line);
@@ -114,7 +120,7 @@ static int talk(struct chat *chat)
         return status;
     if (chat->terminal)
         putchar('\n');
-    if (!stop_wanted())
+    if (!ended(chat) || ferror(stdout))
         return status;
     note("chat: ended on request");
     return EXIT_FAILED;

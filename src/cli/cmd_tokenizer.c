@@ -102,6 +102,7 @@ static int encode_text(struct encoding *how, const char *text, size_t length)
     int status = EXIT_DONE;
     int code = lm_tokenizer_encode_places(how->tokenizer, text, length, how->flags, &ids, how->json ? &starts : NULL,
                                           how->json ? &ends : NULL, &error);
+    how->broken += lm_tokenizer_count_broken(how->tokenizer, text, length);
     if (code != LOAM_OK) {
         status = complain_error(&error);
     } else if (how->json) {
@@ -205,9 +206,9 @@ int command_tokenizer_encode(const struct arguments *arguments)
         status = how.json ? each_line(&text, encode_line, &how) : encode_lines(&how, &text);
     else
         status = encode_text(&how, text.data ? text.data : "", text.length);
-    const size_t broken = lm_tokenizer_count_broken(tokenizer, text.data ? text.data : "", text.length);
-    if (broken)
-        note("standard input: %zu stretch%s of bytes that are not UTF-8 became U+FFFD", broken, broken == 1 ? "" : "es");
+    if (how.broken)
+        note("standard input: %zu stretch%s of bytes that are not UTF-8 became U+FFFD", how.broken,
+             how.broken == 1 ? "" : "es");
     lm_bytes_free(&text);
     lm_tokenizer_free(tokenizer);
     return status;

@@ -97,8 +97,7 @@ static void print_table(const struct shown *shown, const struct lm_bytes *text)
     }
 }
 
-static int load_and_encode(const char *path, const char *family, const struct lm_bytes *text, unsigned flags,
-                           struct shown *shown)
+static int load_and_encode(const char *path, const char *family, const struct lm_bytes *text, unsigned flags, struct shown *shown)
 {
     loam_error error;
     *shown = (struct shown){0};
@@ -193,7 +192,8 @@ int command_tokenizer_show(const struct arguments *arguments)
     loam_error error;
     if (lm_file_read("-", 0, &text, &error) != LOAM_OK)
         return complain_error(&error);
-    int status = comparing ? compare(arguments, &text, flags) : show_one(arguments->operands[0], arguments->values[OPT_FAMILY].text, &text, flags);
+    int status = comparing ? compare(arguments, &text, flags) : show_one(arguments->operands[0], arguments->values[OPT_FAMILY].text, &text,
+                                                                                 flags);
     lm_bytes_free(&text);
     return status;
 }

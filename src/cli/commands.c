@@ -58,7 +58,7 @@ const struct command command_table[] = {
      "moment of a step at which most is live, the parts at that moment, the memory over the step, what lies on disk, and the predicted "
      "time of a step here. Needs only MODEL's config.json. --fit SIZE searches the settings. Values with commas between are planned one "
      "by one, all combinations.",
-     "loam plan model --seq 2048 --batch 1 --fit 8GiB", command_plan},
+     "loam plan model --seq 2048 --batch 1 --recompute layer\nloam plan model --seq 2048 --fit 8GiB", command_plan},
     {CMD_EVAL, "eval", "MODEL --data FILE...", 1, 1, "measure the loss on text or conversations",
      "Prints loss (nats a token), perplexity, bits per byte and the number of tokens. Files named *.jsonl or *.json hold "
      "conversations, of which the assistant's words count; *.ids token ids; all others text.",

@@ -68,6 +68,11 @@ bool stop_wanted(void)
     return interrupt_seen || end_seen;
 }
 
+bool end_wanted(void)
+{
+    return end_seen;
+}
+
 bool interrupted(void)
 {
     return interrupt_seen && !end_seen;

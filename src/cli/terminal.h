@@ -34,6 +34,7 @@ void progress_clear(struct progress *progress);
 /* SIGINT and SIGTERM no longer end the program but set a flag. */
 void catch_signals(void);
 bool stop_wanted(void);
+bool end_wanted(void);         /* by SIGTERM */
 bool interrupted(void);        /* by SIGINT, which a chat takes for the end of a reply only */
 int stop_asked(void *user);    /* the same, as observers and generation options want it */
 /* SIGUSR1 asks for a checkpoint now: true once for each time it came. */

@@ -330,6 +330,11 @@ const struct lm_config *lm_model_config(const struct lm_model *model)
     return &model->config;
 }
 
+void lm_model_set_eos(struct lm_model *model, int32_t id)
+{
+    model->config.eos = id;
+}
+
 struct lm_device *lm_model_device(const struct lm_model *model)
 {
     return model->device;

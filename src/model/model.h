@@ -42,7 +42,7 @@ struct lm_config {
     int32_t bos, eos, pad;         /* -1: none */
 };
 /* Reads config.json in the 4.x and the 5.x form (rope_parameters). What is absent has the value transformers gives it in
- * that family; the sizes must be there. An unknown architecture or a value that changes the arithmetic and is not
+ * that family, but for bos, eos and pad: then there is none; the sizes must be there. An unknown architecture or a value that changes the arithmetic and is not
  * supported: LOAM_EUNSUPPORTED naming the field. Dropout is read over: loam does not drop out, in training either. */
 int lm_config_read(const char *path, struct lm_config *config, loam_error *error);
 /* The 4.x form, which both open. Atomic. */
@@ -129,6 +129,8 @@ int lm_model_load(struct lm_model *model, void *block, loam_error *error);
 void lm_model_close(struct lm_model *model);    /* NULL is fine */
 const struct lm_config *lm_model_config(const struct lm_model *model);
 struct lm_device *lm_model_device(const struct lm_model *model);
+/* The id that ends a text, as the configuration that is saved with the model has it; -1: none. */
+void lm_model_set_eos(struct lm_model *model, int32_t id);
 /* The table of its parameters, owned by the model. */
 const struct lm_parameter *lm_model_parameters(const struct lm_model *model, size_t *count);
 /* The type in which most of it lies in memory (that of a layer's largest matrix), and the bytes of all weights as they lie there. */

@@ -126,7 +126,6 @@ struct lm_model_part {
     bool cuts;          /* BPE on text with blanks: it may be cut in front of a blank that follows none of … */
     uint32_t glued[16]; /* … these characters */
     size_t glued_count;
-    bool by_words; /* BPE with U+2581 for blanks: words may be encoded one by one */
     char *unknown_name; /* as the file gives it, or NULL */
     char *prefix, *suffix; /* of a piece that goes on, of one that ends a word; "" for none */
     double *scores;        /* Unigram: by id */

@@ -98,7 +98,8 @@ int lm_stream_finish(const struct lm_tokenizer *tokenizer, struct lm_stream *str
                      loam_error *error);
 void lm_stream_free(struct lm_stream *stream);
 
-/* Training. A special in the text separates what stands around it. Each file is one text.
+/* Training. A special in the text separates what stands around it; the first that is called <|endoftext|>, <|end_of_text|>, </s> or
+ * <eos> becomes eos. Each file is one text.
  *
  * BYTES, byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Ids: the specials in their order, the 256 bytes in the
  * order of GPT-2's vocabulary, then a token a merge.

@@ -144,10 +144,7 @@ static int discard(const char *folder, loam_error *error)
 
 static int64_t checkpoint_bytes(const struct lm_run *run)
 {
-    const struct lm_run_memory *memory = &run->memory;
-    const size_t weights = lm_model_weight_bytes(lm_model_config(run->model), run->settings.dtype);
-    const size_t bytes = run->settings.weights_only ? weights : memory->plan.checkpoint;
-    return (int64_t)bytes + SMALL_FILES + lm_kit_bytes(run);
+    return (int64_t)run->memory.plan.checkpoint + SMALL_FILES + lm_kit_bytes(run);
 }
 
 /* The first folder of the path that is there. */
@@ -207,7 +204,7 @@ static int check_room(const struct lm_run *run, loam_error *error)
     lm_format_size(needed, need);
     lm_format_size(space, have);
     return lm_fail(error, LOAM_ENOSPACE,
-                   "%s: a checkpoint takes %s and the disk has %s left; earlier checkpoints are whole: "
+                   "%s: a checkpoint takes %s and the disk has %s left; what was saved before is whole: "
                    "make room, then go on with --resume",
                    run->checkpoints, need, have);
 }

@@ -58,9 +58,17 @@ static int open_sketch(struct search *search, const struct lm_run_settings *sett
     if (search->open[which])
         return LOAM_OK;
     search->open[which] = true;
-    int code = lm_sketch_open(settings, &search->sketches[which], error);
-    return code ? code : lm_speed_measure(&search->sketches[which].config, settings, search->sketches[which].device,
-                                          search->folder, &search->speeds[which], error);
+    const struct lm_speed *other = search->open[!which] ? &search->speeds[!which] : NULL;    /* the disk is the same */
+    struct lm_sketch *sketch = &search->sketches[which];
+    struct lm_speed *speed = &search->speeds[which];
+    int code = lm_sketch_open(settings, sketch, error);
+    if (code == LOAM_OK)
+        code = lm_speed_measure(&sketch->config, settings, sketch->device, other ? NULL : search->folder, speed, error);
+    if (code == LOAM_OK && other) {
+        speed->disk = other->disk;
+        speed->copy = other->copy;
+    }
+    return code;
 }
 
 /* Fills in the plan. Settings that exclude each other, or cannot be addressed, are no failure: false. */
@@ -283,10 +291,25 @@ static size_t best_of(const struct search *search, const bool *used)
     return best;
 }
 
+/* The settings as they are, where they fit: nobody gives up anything for a hair of time. */
+static size_t unchanged(const struct search *search)
+{
+    for (size_t i = 0; i < search->count; i++)
+        if (differences(search->asked, &search->fits[i]) == 0)
+            return i;
+    return SIZE_MAX;
+}
+
 /* The fastest; then those that take a tenth less memory than what is listed. */
 static void choose_fastest(struct search *search, bool *used, struct lm_fit *list, size_t *count)
 {
-    size_t i;
+    size_t i = unchanged(search);
+    if (i != SIZE_MAX) {
+        list[0] = search->fits[i];
+        used[i] = true;
+        if (look(search, &list[0], false) && (int64_t)list[0].plan.total <= search->bytes)
+            *count = 1;
+    }
     while (*count < LM_FITS && (i = best_of(search, used)) != SIZE_MAX) {
         struct lm_fit fit = search->fits[i];
         used[i] = true;
@@ -372,18 +395,20 @@ int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, const char
     return code;
 }
 
+void lm_fit_list_text(const struct lm_fit *list, size_t count, struct lm_bytes *text)
+{
+    if (count == 0)
+        lm_bytes_format(text, NULL, ": no change of these settings would; take a smaller model");
+    for (size_t i = 0; i < count && i < 3; i++)
+        lm_bytes_format(text, NULL, "%s%s (%.3g seconds a step)", i ? "; or " : ": the cheapest changes that would: ", list[i].changes,
+                        list[i].plan.seconds_per_step);
+}
+
 void lm_run_fit_text(const struct lm_run_settings *settings, int64_t bytes, const char *folder, struct lm_bytes *text)
 {
     struct lm_fit list[LM_FITS];
     size_t count, changes;
     loam_error ignored;
-    if (lm_run_fit(settings, bytes, folder, list, &count, &changes, &ignored) != LOAM_OK)
-        return;
-    if (count + changes == 0) {
-        lm_bytes_format(text, NULL, ": no change of these settings would; take a smaller model");
-        return;
-    }
-    for (size_t i = 0; i < count + changes && i < 3; i++)
-        lm_bytes_format(text, NULL, "%s%s (%.3g seconds a step)", i ? "; or " : ": the cheapest changes that would: ", list[i].changes,
-                        list[i].plan.seconds_per_step);
+    if (lm_run_fit(settings, bytes, folder, list, &count, &changes, &ignored) == LOAM_OK)
+        lm_fit_list_text(list, count + changes, text);
 }

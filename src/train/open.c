@@ -239,10 +239,19 @@ static int choose_memory(struct lm_run *run, loam_error *error)
         return LOAM_OK;
     }
     struct lm_bytes text = {0};
-    lm_run_fit_text(settings, limit, run->directory, &text);
+    lm_fit_list_text(list, changes, &text);
     lm_fail(error, LOAM_ENOMEM, "nothing that the settings leave open fits into %s%s", size, text.data ? text.data : "");
     lm_bytes_free(&text);
     return LOAM_ENOMEM;
+}
+
+/* The model's configuration says how what it learns here ends: a conversation with its end of turn, a text with the tokenizer's end where
+ * the base named none. */
+static void set_end(struct lm_run *run)
+{
+    const int32_t end = lm_run_end(run);
+    if (end >= 0 && (run->chat_template || lm_model_config(run->model)->eos < 0))
+        lm_model_set_eos(run->model, end);
 }
 
 static int open_model(struct lm_run *run, loam_error *error)
@@ -257,8 +266,12 @@ static int open_model(struct lm_run *run, loam_error *error)
     struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype};
     code = lm_model_open(from, run->device, &options, &run->model, error);
     const int64_t size = run->tokenizer ? lm_tokenizer_size(run->tokenizer) : 0;
-    if (code != LOAM_OK || size <= lm_model_config(run->model)->vocabulary)
+    if (code != LOAM_OK)
         return code;
+    if (size <= lm_model_config(run->model)->vocabulary) {
+        set_end(run);
+        return LOAM_OK;
+    }
     if (!run->tokens_added)
         return lm_fail(error, LOAM_EMISMATCH,
                        "%s: the tokenizer has ids up to %lld and the model a vocabulary of %lld; take "
@@ -267,7 +280,10 @@ static int open_model(struct lm_run *run, loam_error *error)
     lm_model_close(run->model);
     run->model = NULL;
     options.vocabulary = size;
-    return lm_model_open(from, run->device, &options, &run->model, error);
+    code = lm_model_open(from, run->device, &options, &run->model, error);
+    if (code == LOAM_OK)
+        set_end(run);
+    return code;
 }
 
 static int settle_length(struct lm_run *run, loam_error *error)

@@ -123,7 +123,7 @@ static int add_state(struct laying *laying, loam_error *error)
     const bool sharded = laying->settings->zero >= 1;
     if (memory->form.state_on_disk)
         lm_layout_add(&memory->layout, &memory->state.ring, "optimizer: on its way from and to the disk",
-                      LM_STATE_SLOTS * memory->state.slot_bytes);
+                      memory->state.slots * memory->state.slot_bytes);
     else
         lm_layout_add(&memory->layout, &memory->state.memory, sharded ? "optimizer: this rank's share" : "optimizer",
                       sharded ? share(laying->settings, memory->state.bytes) : memory->state.bytes);
@@ -228,7 +228,7 @@ static void add_disk(const struct laying *laying, struct lm_run_plan *plan)
     const struct lm_run_memory *memory = laying->memory;
     const struct lm_boundaries_on_disk *boundaries = &memory->boundaries_on_disk;
     plan->model = laying->weight_bytes;
-    plan->checkpoint = laying->weight_bytes + memory->state.bytes;
+    plan->checkpoint = laying->weight_bytes + (laying->settings->weights_only ? 0 : memory->state.bytes);
     if (memory->form.state_on_disk)
         plan->scratch_optimizer = memory->state.bytes;
     if (memory->form.weights_on_disk)

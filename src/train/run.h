@@ -153,6 +153,8 @@ int lm_evaluate_with(struct lm_pass *pass, const struct lm_pass_hooks *hooks, st
 /* Puts the files that stand beside the weights (tokenizer, generation_config.json) into the run's directory: from the
  * base model, with the template and the end of turn stored; or from the checkpoint. */
 int lm_kit_make(const struct lm_run *run, loam_error *error);
+/* The id that ends what the run learns: a turn, or a text; -1: none. */
+int32_t lm_run_end(const struct lm_run *run);
 int lm_kit_restore(const struct lm_run *run, loam_error *error);
 /* Copies them from the run's directory into a checkpoint. */
 int lm_kit_copy(const struct lm_run *run, const char *to, loam_error *error);

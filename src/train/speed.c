@@ -197,6 +197,8 @@ int lm_speed_measure(const struct lm_config *config, const struct lm_run_setting
     time_optimizer(&b, settings, speed);
     lm_block_unmap(block, bytes);
     int code = lm_device_check(device, error);
+    if (code == LOAM_OK && folder)
+        code = lm_scratch_copy_speed(folder, &speed->copy, error);
     return code == LOAM_OK && folder ? lm_scratch_speed(folder, &speed->disk, error) : code;
 }
 
@@ -263,5 +265,5 @@ double lm_speed_step(const struct lm_speed *speed, const struct lm_config *c, co
     if (plan->scratch_weights > 0)    /* there and back, and written once */
         moved += (double)plan->scratch_weights * (twice ? 5 : 3);
     const double computed = (twice ? 2 : 1) * (double)settings->accumulate * pass + step;
-    return fmax(computed, moved * speed->disk);
+    return fmax(computed + moved * speed->copy, moved * speed->disk);
 }

@@ -5,7 +5,8 @@
  *     double seconds = lm_speed_step(&speed, config, settings);
  *
  * Each kind of operation is timed once, at the shapes of the model, cut down to some 4e9 floating-point operations; a step is their sum,
- * each in proportion to its work. What is on disk is read and written while others compute: the longer of both counts.
+ * each in proportion to its work. What is on disk is read and written while others compute: the longer of both counts, and moving it
+ * takes a processor's time from those who compute.
  */
 #ifndef LOAM_TRAIN_SPEED_H
 #define LOAM_TRAIN_SPEED_H
@@ -21,7 +22,7 @@ struct lm_speed {
     double entropy;                       /* seconds a logit */
     double step[LM_SPEED_STATES];         /* seconds a parameter: AdamW by kind of state, */
     double square;                        /* norm and clearing of the gradient */
-    double disk;                          /* seconds a byte */
+    double disk, copy;                    /* seconds a byte: from or to the disk; that a processor is busy with it */
 };
 /* `folder`: whose disk; NULL: none is used. */
 int lm_speed_measure(const struct lm_config *config, const struct lm_run_settings *settings, struct lm_device *device,

@@ -70,6 +70,13 @@ static int go_through(struct lm_state *state, const struct lm_model *model, bool
     return LOAM_OK;
 }
 
+static size_t slots_of(const struct lm_state *state)
+{
+    const size_t most = (size_t)64 << 20, part = state->bytes / 8, room = part < most ? part : most;
+    const size_t slots = room / state->slot_bytes;
+    return slots < LM_STATE_SLOTS ? LM_STATE_SLOTS : slots > LM_STATE_MOST_SLOTS ? LM_STATE_MOST_SLOTS : slots;
+}
+
 int lm_state_make(struct lm_state *state, const struct lm_state_form *form, const struct lm_model *model, loam_error *error)
 {
     size_t parameters;
@@ -83,6 +90,8 @@ int lm_state_make(struct lm_state *state, const struct lm_state_form *form, cons
     }
     if (code != LOAM_OK)
         lm_state_free(state);
+    else
+        state->slots = slots_of(state);
     return code;
 }
 
@@ -110,17 +119,17 @@ bool lm_state_in_unit(const struct lm_state *state, int64_t unit)
 
 static void *slot_of(const struct lm_state *state, uint64_t turn)
 {
-    return (char *)state->ring + (turn % LM_STATE_SLOTS) * state->slot_bytes;
+    return (char *)state->ring + (turn % state->slots) * state->slot_bytes;
 }
 
 /* As many reads as the ring has room for, but none of a chunk whose newer form is still in the ring: with fewer chunks than slots,
  * one comes round before it was written. */
 static int fetch(struct lm_state *state, loam_error *error)
 {
-    const uint64_t ahead = state->count < LM_STATE_SLOTS ? state->count : LM_STATE_SLOTS;
+    const uint64_t ahead = state->count < state->slots ? state->count : state->slots;
     for (; state->fetched < state->given + ahead; state->fetched++) {
         const struct lm_state_chunk *chunk = &state->chunks[state->fetched % state->count];
-        const size_t slot = state->fetched % LM_STATE_SLOTS;
+        const size_t slot = state->fetched % state->slots;
         int code = lm_scratch_wait(state->scratch, &state->reads[slot], error);
         if (code != LOAM_OK)
             return code;
@@ -141,9 +150,9 @@ int lm_state_next(struct lm_state *state, struct lm_state_piece *piece, loam_err
     }
     int code = fetch(state, error);
     if (code == LOAM_OK)
-        code = lm_scratch_wait(state->scratch, &state->reads[state->given % LM_STATE_SLOTS], error);
+        code = lm_scratch_wait(state->scratch, &state->reads[state->given % state->slots], error);
     if (code == LOAM_OK)    /* its last use as a buffer to write from is long over: the read came behind it */
-        code = lm_scratch_wait(state->scratch, &state->writes[state->given % LM_STATE_SLOTS], error);
+        code = lm_scratch_wait(state->scratch, &state->writes[state->given % state->slots], error);
     if (code == LOAM_OK)
         cut(&state->form, chunk, slot_of(state, state->given), piece);
     return code;
@@ -153,7 +162,7 @@ void lm_state_done(struct lm_state *state)
 {
     if (!state->memory) {
         const struct lm_state_chunk *chunk = &state->chunks[state->given % state->count];
-        struct lm_transfer *transfer = &state->writes[state->given % LM_STATE_SLOTS];
+        struct lm_transfer *transfer = &state->writes[state->given % state->slots];
         *transfer = (struct lm_transfer){.data = slot_of(state, state->given),
                                          .bytes = lm_state_record(&state->form, chunk->count),
                                          .offset = (int64_t)chunk->offset, .write = true};

@@ -20,7 +20,7 @@
 
 #include "model/model.h"
 
-enum { LM_STATE_CHUNK = 1 << 19, LM_STATE_SLOTS = 6 };
+enum { LM_STATE_CHUNK = 1 << 19, LM_STATE_SLOTS = 6, LM_STATE_MOST_SLOTS = 64 };
 
 struct lm_state_form {
     enum lm_state_kind kind;
@@ -47,9 +47,11 @@ struct lm_state {
     size_t *first_of;              /* [parameters]: index of a parameter's first chunk */
     size_t bytes, slot_bytes;      /* of all records; of the largest */
     void *memory;                  /* all records, or NULL: on disk */
-    void *ring;                    /* [LM_STATE_SLOTS, slot_bytes] */
+    size_t slots;                  /* of the ring: as many as fit into 64 MiB and an eighth of the state, but LM_STATE_SLOTS at
+                                      least, so that much of a layer's state is read and written while the next is computed */
+    void *ring;                    /* [slots, slot_bytes] */
     struct lm_scratch *scratch;
-    struct lm_transfer reads[LM_STATE_SLOTS], writes[LM_STATE_SLOTS];
+    struct lm_transfer reads[LM_STATE_MOST_SLOTS], writes[LM_STATE_MOST_SLOTS];
     uint64_t given, fetched;       /* chunks stepped and asked for since the beginning */
 };
 /* What is to be known before there is memory. The model must outlive it. */

@@ -177,13 +177,14 @@ struct lm_fit {
 };
 enum { LM_FITS = 5 };
 /* Searches what is not given in `settings` for runs of at most `bytes`, which write into `folder` (there, or to be made: its disk's
- * room and speed count): up to LM_FITS of them, the fastest first, then slower ones
+ * room and speed count): up to LM_FITS of them, what the settings are already where that fits, else the fastest first; then slower ones
  * that take clearly less. None fits: count 0, and `list` has up to three ways to make it fit that change as little as they can,
  * cheapest first (*changes of them): for those, what is given is changed too. */
 int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, const char *folder, struct lm_fit list[LM_FITS], size_t *count,
                size_t *changes, loam_error *error);
-/* What of it goes into a message: ": the cheapest changes that would: A (N seconds a step); or B ..." appended. Up to three, of what
- * is open where that suffices, else of what is given. Where the search fails, nothing. */
+/* What of it goes into a message: ": the cheapest changes that would: A (N seconds a step); or B ..." appended, three at most. */
+void lm_fit_list_text(const struct lm_fit *list, size_t count, struct lm_bytes *text);
+/* The search and its text: of what is open where that suffices, else of what is given. Where the search fails, nothing. */
 void lm_run_fit_text(const struct lm_run_settings *settings, int64_t bytes, const char *folder, struct lm_bytes *text);
 /* The settings become those of a fit; what was chosen counts as given. */
 void lm_fit_apply(const struct lm_fit *fit, struct lm_run_settings *settings);

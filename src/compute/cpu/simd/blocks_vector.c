@@ -110,7 +110,8 @@ LM_INLINE void dot_large(const enum lm_dtype type, const int m, int64_t k, const
         sums[i] = vsum(part[0][i] + part[1][i]);
 }
 
-/* Types of small blocks, `rows` (1 or 2) rows of weights, which share what is read of a. */
+/* Types of small blocks, `rows` (1 or 2) rows of weights, which share what is read of a: for more than two rows of a, where computing takes
+ * longer than reading. For fewer a single stream of weights is the fastest way to read. */
 LM_INLINE void dot_small(const enum lm_dtype type, const int m, const int rows, int64_t k, const struct lm_rounded *a,
                          const uint8_t *in, int64_t row_bytes, float sums[][ROWS])
 {
@@ -147,7 +148,7 @@ LM_INLINE void dot_rows(const enum lm_dtype type, const int m, int64_t k, const 
                         int64_t row_bytes, float sums[][ROWS])
 {
     int j = 0;
-    for (; !lm_is_large(type) && j + 2 <= rows; j += 2)
+    for (; m > 2 && !lm_is_large(type) && j + 2 <= rows; j += 2)
         dot_small(type, m, 2, k, a, in + j * row_bytes, row_bytes, sums + j);
     for (; j < rows; j++)
         if (lm_is_large(type))

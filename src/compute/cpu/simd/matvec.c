@@ -1,8 +1,8 @@
 #include "simd.h"
 
-/* One row of a that fits into NEAR_BYTES: one row of weights after the other is a single stream, the fastest way to read. Where it does
+/* Where a row of a fits into NEAR_BYTES, one row of weights after the other is a single stream, the fastest way to read. Where it does
  * not fit it is fetched again for every row of weights and is in the way of the stream: then SIDE_BY_SIDE rows share what is read of
- * it. So do two rows where several rows of a are to be multiplied, which takes longer than reading. */
+ * it. */
 enum { NEAR_BYTES = 32 << 10, SIDE_BY_SIDE = 8 };
 /* Columns that a group of rows of a goes through before the next group: one group and the weights of so many columns stay in the
  * second cache. */
@@ -58,9 +58,9 @@ LM_INLINE void dot_rows(const int m, const int rows, const bool bf16, int64_t k,
 static int rows_at_once(int m, int64_t k)
 {
     enum { SUMS = LM_W == 16 ? SIDE_BY_SIDE : SIDE_BY_SIDE / 2 };
-    if (m == 1)
-        return k * (int64_t)sizeof(float) <= NEAR_BYTES ? 1 : SUMS;
-    return m == 2 ? SUMS / 2 : SUMS / 4;
+    if (k * (int64_t)sizeof(float) <= NEAR_BYTES)
+        return 1;
+    return m == 1 ? SUMS : m == 2 ? SUMS / 2 : SUMS / 4;
 }
 
 #define CASE(m, rows)                                                                                                 \
