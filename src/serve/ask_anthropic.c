@@ -6,11 +6,14 @@
 
 static bool refuse_unsupported(const struct fields *fields)
 {
-    static const char *const never[] = {"tools", "mcp_servers", "container", "output_format", "output_config"};
+    static const char *const never[] = {"tools", "mcp_servers", "container", "output_format"};
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         if (!field_unsupported(fields, never[i], "leave it away"))
             return false;
-    const struct lm_value *thinking = field(fields, "thinking");
+    const struct lm_value *output = field(fields, "output_config"), *thinking = field(fields, "thinking");
+    const struct lm_value *format = output ? lm_value_find(output, "format") : NULL;
+    if (format && format->kind != LM_NULL)
+        return refuse(fields->refusal, 400, NULL, "output_config", "'output_config.format' is not supported by this server; ask for JSON in words");
     if (thinking && !lm_value_is(lm_value_find(thinking, "type"), "disabled"))
         return field_unsupported(fields, "thinking", "leave it away");
     return !fields->refusal->status;
