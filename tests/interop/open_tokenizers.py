@@ -110,7 +110,7 @@ def check(loam, shared, folder, name, lines, whole):
         theirs = [a if "s>" in text else b for text, a, b in zip(texts, plain, theirs)]
     wrong += differences(texts, plain, theirs, "tokenizers, specials as text")
     wrong += differences(texts, around, [auto(text).input_ids for text in texts], "transformers")
-    stream = subprocess.run([loam, "tokenizer", "decode", place], input="\n".join(" ".join(map(str, ids)) for ids in plain).encode(), check=True,
+    stream = subprocess.run([loam, "tokenizer", "decode", place], input="".join(" ".join(map(str, ids)) + "\n" for ids in plain).encode(), check=True,
                             capture_output=True).stdout
     theirs = "\n".join(fast.decode(ids, skip_special_tokens=False) for ids in plain).encode()
     wrong += stream.decode(errors="replace") != theirs.decode()    # of texts that are cut within a character: the bytes, or U+FFFD
