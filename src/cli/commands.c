@@ -25,8 +25,7 @@ const struct command command_table[] = {
      "Reads all of standard input as one text and prints it with every token in a colour of its own, or between bars where there "
      "are no colours, and below it a line a token: where it begins, its id, its bytes, its text, and whether it is special. With "
      "--compare: how many tokens each of several tokenizers makes of the text, and how many bytes a token stands for.",
-     "printf 'Once upon a time' | loam tokenizer show model\n"
-     "loam tokenizer show model other-model --compare < book.txt", command_tokenizer_show},
+     "printf 'Once upon a time' | loam tokenizer show model", command_tokenizer_show},
     {CMD_TOKENIZER_CONVERT, "tokenizer convert", "MODEL|FILE -o DIR", 1, 1, "write any vocabulary as tokenizer.json",
      "Reads a tokenizer in any form that loam knows: SentencePiece's .model, tiktoken's ranks (Llama 3, Qwen), vocab.json with "
      "merges.txt, GGUF, llama2.c's tokenizer.bin. Writes tokenizer.json and tokenizer_config.json into DIR, which the libraries of "
