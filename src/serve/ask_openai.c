@@ -93,7 +93,8 @@ bool ask_completion(struct job *job, const struct fields *fields)
     job->request.logprobs = field_int(fields, "logprobs", 0, LM_MOST_LOGPROBS, -1);
     job->echo = field_bool(fields, "echo", false);
     if (job->echo && job->request.logprobs >= 0)
-        return refuse(fields->refusal, 400, "unsupported_parameter", "logprobs", "'logprobs' of the prompt (with 'echo') is not supported by this server");
+        return refuse(fields->refusal, 400, "unsupported_parameter", "logprobs",
+                      "'logprobs' of the prompt (with 'echo') is not supported by this server");
     const struct lm_value *suffix = field_text(fields, "suffix");
     if (suffix && suffix->length)
         return field_unsupported(fields, "suffix", "leave it away");

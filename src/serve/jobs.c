@@ -238,8 +238,9 @@ static void look_at_clock(struct job *job)
     const double now = lm_seconds();
     if (!job->cancelled && now > job->deadline) {
         job->refusal.retry_after = job->began ? 0 : 5;
-        refuse(&job->refusal, job->began ? 504 : 503, "timeout", NULL, "the request took longer than this server allows (%g s); ask for fewer tokens, or "
-               "try again later", job->server->options.timeout);
+        refuse(&job->refusal, job->began ? 504 : 503, "timeout", NULL,
+               "the request took longer than this server allows (%g s); ask for fewer tokens, or try again later",
+               job->server->options.timeout);
         atomic_fetch_add(&job->server->metrics.timed_out, 1);
         cancel(job);
     }
@@ -438,8 +439,8 @@ bool job_submit(struct job *job)
     struct lm_server *server = job->server;
     const size_t choices = job->prompt_count * (size_t)job->request.choices;
     if (choices > MOST_CHOICES && choices > job->prompt_count)
-        return refuse(&job->refusal, 400, NULL, "n", "%zu prompts with n %lld are %zu answers; this server gives at most %d at once", job->prompt_count,
-                      (long long)job->request.choices, choices, MOST_CHOICES);
+        return refuse(&job->refusal, 400, NULL, "n", "%zu prompts with n %lld are %zu answers; this server gives at most %d at once",
+                      job->prompt_count, (long long)job->request.choices, choices, MOST_CHOICES);
     job->tickets = lm_alloc(job->prompt_count, sizeof(struct lm_ticket *), NULL);
     job->choices = lm_alloc(choices, sizeof *job->choices, NULL);
     if (!job->tickets || !job->choices)

@@ -193,8 +193,8 @@ static bool check(struct lm_server *server, const struct lm_exchange *exchange, 
         return refuse(refusal, 403, NULL, NULL, "the Host header names another machine, and this server answers only its own; ask for localhost, or "
                       "start the server with --host and --keys");
     if (!route->open && !has_key(server, exchange))
-        return refuse(refusal, 401, "invalid_api_key", NULL, "the API key is missing or wrong; send one of this server's as 'Authorization: Bearer KEY' or "
-                      "'x-api-key: KEY'");
+        return refuse(refusal, 401, "invalid_api_key", NULL, "the API key is missing or wrong; send one of this server's as "
+                      "'Authorization: Bearer KEY' or 'x-api-key: KEY'");
     if (atomic_load(&server->draining) && route->ask) {
         refuse(refusal, 503, "shutting_down", NULL, "the server is shutting down");
         refusal->retry_after = 5;
