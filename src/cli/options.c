@@ -10,15 +10,17 @@ static const uint64_t everywhere = ~0ull;
 
 #define RUNS (ON(TRAIN) | ON(FINETUNE))
 #define SAMPLES (ON(GENERATE) | ON(CHAT))
-#define COMPUTES (RUNS | SAMPLES | ON(QUICKSTART) | ON(EVAL) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(BENCH) | ON(TOKENIZER_TRAIN))
+#define SEQUENCES (ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(LOOK_ATTENTION) | ON(LOOK_NORMS) | ON(LOOK_NEURONS))
+#define LOOKS (SEQUENCES | ON(LOOK_TOKENS) | ON(LOOK_WEIGHTS))
+#define COMPUTES (RUNS | SAMPLES | ON(QUICKSTART) | ON(EVAL) | SEQUENCES | ON(BENCH) | ON(TOKENIZER_TRAIN))
 
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
     [OPT_OUT] = {"out", 'o', KIND_TEXT, .placeholder = "PATH",
-                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(QUICKSTART),
-                 .help = "where to write: a directory, for look a file"},
+                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | LOOKS | ON(QUICKSTART),
+                 .help = "where to write: a directory; for look a file, whose ending says what: .html, .svg, .png, .json, .safetensors"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
-                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) |
+                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | LOOKS |
                               ON(BENCH) | ON(DATA_SHOW),
                   .help = "print JSON, for other programs"},
     [OPT_THREADS] = {"threads", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 4096,
@@ -49,9 +51,9 @@ const struct option option_table[OPTION_IDS] = {
                   .help = "which of two pairs with equal counts is merged first: the lower ids, or the greater bytes"},
     [OPT_LINES] = {"lines", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE),
                    .help = "every line is a text of its own, its end not part of it"},
-    [OPT_ADD_SPECIAL] = {"add-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE),
+    [OPT_ADD_SPECIAL] = {"add-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE) | ON(LOOK_TOKENS),
                          .help = "add the special tokens that this tokenizer puts around a text"},
-    [OPT_SPECIAL] = {"special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE),
+    [OPT_SPECIAL] = {"special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE) | ON(LOOK_TOKENS),
                      .help = "special tokens written in the text are tokens, not text"},
     [OPT_SKIP_SPECIAL] = {"skip-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_DECODE),
                           .help = "leave special tokens out"},
@@ -76,7 +78,7 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_SEQ] = {"seq", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = MANY,
                  .commands = RUNS | ON(EVAL) | ON(DATA_SHOW),
                  .help = "positions in a sequence (default: the model's context, at most 1024)"},
-    [OPT_LR] = {"lr", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 100, .commands = RUNS,
+    [OPT_LR] = {"lr", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 100, .commands = RUNS | ON(LOOK_STEP),
                 .help = "the highest learning rate"},
     [OPT_MIN_LR] = {"min-lr", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 100,
                     .commands = RUNS, .help = "the learning rate at the end (default: a tenth of --lr)"},
@@ -120,7 +122,7 @@ const struct option option_table[OPTION_IDS] = {
                     .help = "go on with the run in --out from its last checkpoint, with the settings of its run.yaml"},
 
     [OPT_PROMPT] = {"prompt", 0, KIND_TEXT, .placeholder = "TEXT", .commands = ON(GENERATE), .help = "the text to go on from; - takes it from standard input"},
-    [OPT_IDS] = {"ids", 0, KIND_TEXT, .placeholder = "\"N N ...\"", .commands = ON(GENERATE) | ON(LOOK_LOGITS) | ON(LOOK_STEP),
+    [OPT_IDS] = {"ids", 0, KIND_TEXT, .placeholder = "\"N N ...\"", .commands = ON(GENERATE) | SEQUENCES,
                  .help = "token ids, separated by spaces"},
     [OPT_MAX_TOKENS] = {"max-tokens", 0, KIND_INT, .placeholder = "N", .least = 1, .most = MANY, .commands = SAMPLES,
                         .help = "the most tokens to write (default: 256, in chat what the context has room for)"},
@@ -146,4 +148,20 @@ const struct option option_table[OPTION_IDS] = {
                   .help = "models of a few thousand weights: shows in seconds that everything runs, and says nothing of speed"},
     [OPT_LIMIT] = {"limit", 0, KIND_INT, .placeholder = "N", .standard = "5", .least = 1, .most = MANY,
                    .commands = ON(DATA_SHOW), .help = "conversations to show"},
+
+    [OPT_SENTENCE] = {"sentence", 0, KIND_TEXT, .placeholder = "TEXT", .commands = SEQUENCES | ON(LOOK_TOKENS),
+                      .help = "the text to look at; - takes it from standard input"},
+    [OPT_LAYER] = {"layer", 0, KIND_INT, .placeholder = "N", .least = 0, .most = MANY, .commands = ON(LOOK_ATTENTION),
+                   .help = "one layer, from 0 (default: all)"},
+    [OPT_HEAD] = {"head", 0, KIND_INT, .placeholder = "N", .least = 0, .most = MANY, .commands = ON(LOOK_ATTENTION),
+                  .help = "one head of --layer, from 0 (default: all)"},
+    [OPT_TOP] = {"top", 0, KIND_INT, .placeholder = "N", .standard = "5", .least = 1, .most = 100, .commands = ON(LOOK_LOGITS),
+                 .help = "candidates to show at every position"},
+    [OPT_RANGES] = {"ranges", 0, KIND_FLAG, .commands = ON(LOOK_WEIGHTS), .help = "read all numbers: ranges and histograms"},
+    [OPT_HTML] = {"html", 0, KIND_FLAG, .commands = LOOKS, .help = "print a page for a browser, which needs no network"},
+    [OPT_SVG] = {"svg", 0, KIND_FLAG, .commands = LOOKS, .help = "print the pictures as SVG"},
+    [OPT_WIDTH] = {"width", 0, KIND_INT, .placeholder = "N", .least = 40, .most = 1000, .commands = LOOKS,
+                   .help = "columns of text (default: the terminal's, or 80)"},
+    [OPT_COLOUR] = {"colour", 0, KIND_CHOICE, .placeholder = "WHEN", .standard = "auto", .choices = "auto|always|never",
+                    .commands = LOOKS, .help = "colours in the terminal"},
 };

@@ -20,6 +20,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 enum command_id {
     CMD_QUICKSTART, CMD_TOKENIZER_TRAIN, CMD_TOKENIZER_ENCODE, CMD_TOKENIZER_DECODE, CMD_INIT, CMD_CONVERT, CMD_TRAIN,
     CMD_FINETUNE, CMD_DATA_SHOW, CMD_EVAL, CMD_GENERATE, CMD_CHAT, CMD_LOOK_WEIGHTS, CMD_LOOK_LOGITS, CMD_LOOK_STEP,
+    CMD_LOOK_TOKENS, CMD_LOOK_ATTENTION, CMD_LOOK_NORMS, CMD_LOOK_NEURONS,
     CMD_BENCH,
     COMMAND_IDS
 };
@@ -34,6 +35,7 @@ enum option_id {
     OPT_SAVE_EVERY, OPT_KEEP, OPT_SAMPLE_PROMPT, OPT_OVERFIT_ONE_BATCH, OPT_RECIPE, OPT_RESUME,
     OPT_PROMPT, OPT_IDS, OPT_MAX_TOKENS, OPT_TEMPERATURE, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P, OPT_REPETITION_PENALTY,
     OPT_STOP, OPT_IGNORE_EOS, OPT_SYSTEM, OPT_DEBUG, OPT_NO_CHAT, OPT_LIMITS, OPT_TINY, OPT_LIMIT,
+    OPT_SENTENCE, OPT_LAYER, OPT_HEAD, OPT_TOP, OPT_RANGES, OPT_HTML, OPT_SVG, OPT_WIDTH, OPT_COLOUR,
     OPTION_IDS
 };
 
@@ -125,6 +127,10 @@ int command_chat(const struct arguments *arguments);
 int command_look_weights(const struct arguments *arguments);
 int command_look_logits(const struct arguments *arguments);
 int command_look_step(const struct arguments *arguments);
+int command_look_tokens(const struct arguments *arguments);
+int command_look_attention(const struct arguments *arguments);
+int command_look_norms(const struct arguments *arguments);
+int command_look_neurons(const struct arguments *arguments);
 int command_bench(const struct arguments *arguments);
 
 #endif
