@@ -70,6 +70,19 @@ static void put_text(struct drawing *d, int x, int y, const char *more, const ch
     put(d, "</text>");
 }
 
+/* A name's last characters, where it is too long: those tell parameters apart. */
+static void put_row_name(struct drawing *d, int x, int y, int64_t row)
+{
+    char room[24], text[NAME_LIMIT * 4 + 8];
+    const char *name = lm_block_name(d->block->row_names, row, room), *tail = name + strlen(name);
+    for (int i = 0; i < NAME_LIMIT && tail > name; i++)
+        do
+            tail--;
+        while (tail > name && ((unsigned char)*tail & 0xC0) == 0x80);
+    snprintf(text, sizeof text, "%s%s", tail > name ? "\xE2\x80\xA6" : "", tail);
+    put_text(d, x, y, "text-anchor=\"end\"", text, NAME_LIMIT + 1);
+}
+
 /* Roughly the pixels of a text of 12 px. */
 static int text_width(const char *text, int limit)
 {
@@ -131,7 +144,7 @@ static void put_legend(struct drawing *d, int x, int y)
     put_number(d, x, y + 26, "class=\"a legend\"", d->low);
     put_number(d, x + 160, y + 26, "class=\"a legend\" text-anchor=\"end\"", d->high);
     if (d->block->unit && *d->block->unit)
-        put_text(d, x + 80, y + 26, "class=\"a\" text-anchor=\"middle\"", d->block->unit, 40);
+        put_text(d, x + 170, y + 11, "class=\"a\"", d->block->unit, 40);
 }
 
 static void put_heat_cell(struct drawing *d, int64_t row, int64_t column, int x, int y, int cell)
@@ -173,8 +186,7 @@ static int draw_heat(struct drawing *d, int figure)
     }
     for (int64_t row = 0; row < block->rows; row++) {
         if (row % every == 0)
-            put_text(d, left - 4, top + (int)row * cell + cell / 2 + 4, "text-anchor=\"end\"",
-                     lm_block_name(block->row_names, row, room), NAME_LIMIT);
+            put_row_name(d, left - 4, top + (int)row * cell + cell / 2 + 4, row);
         for (int64_t column = 0; column < block->columns; column++)
             put_heat_cell(d, row, column, left + (int)column * cell, top + (int)row * cell, cell);
     }
@@ -193,7 +205,7 @@ static int draw_heat(struct drawing *d, int figure)
 static int draw_bars(struct drawing *d, int figure)
 {
     const struct lm_block *block = d->block;
-    char room[24], number[40];
+    char number[40];
     const int64_t rows = block->rows < 400 ? block->rows : 400;
     const int names = names_width(block->row_names, rows), left = MARGIN + names + 4, top = 2 * MARGIN + 16;
     const int height = top + (int)rows * LINE + 46;
@@ -203,7 +215,7 @@ static int draw_bars(struct drawing *d, int figure)
     for (int64_t row = 0; row < rows; row++) {
         const double value = block->values[row * block->columns];
         const int y = top + (int)row * LINE, length = isfinite(value) ? (int)(fabs(value) / span * PLOT_WIDTH + 0.5) : 0;
-        put_text(d, left - 6, y + 13, "text-anchor=\"end\"", lm_block_name(block->row_names, row, room), NAME_LIMIT);
+        put_row_name(d, left - 6, y + 13, row);
         put(d, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" class=\"%s\"/>", value < 0 ? zero - length : zero, y + 2, length,
             LINE - 4, value < 0 ? "n" : "p");
         lm_show_number(value, block->decimals, number);
@@ -226,7 +238,7 @@ static int draw_lines(struct drawing *d, int figure)
     static const char *const dashes[] = {"", "stroke-dasharray=\"6 3\"", "stroke-dasharray=\"2 3\"", "stroke-dasharray=\"9 3 2 3\""};
     const struct lm_block *block = d->block;
     char room[24];
-    const int left = MARGIN + 80, top = 2 * MARGIN + 16, bottom = top + PLOT_HEIGHT;
+    const int left = MARGIN + 80, top = 2 * MARGIN + 32, bottom = top + PLOT_HEIGHT;
     begin(d, figure, left + PLOT_WIDTH + 170, bottom + 60);
     for (int i = 0; i <= 4; i++) {
         const int y = bottom - PLOT_HEIGHT * i / 4;
@@ -253,7 +265,7 @@ static int draw_lines(struct drawing *d, int figure)
     put(d, "<path class=\"g\" d=\"M%d %dV%dH%d\"/>", left, top, bottom, left + PLOT_WIDTH);
     put_text(d, left + PLOT_WIDTH / 2, bottom + 38, "class=\"a axis\" text-anchor=\"middle\"", block->row_axis ? block->row_axis : "",
              80);
-    put_text(d, MARGIN, top - 6, "class=\"a axis\"", block->unit ? block->unit : "", 80);
+    put_text(d, MARGIN, top - 14, "class=\"a axis\"", block->unit ? block->unit : "", 80);
     put(d, "</svg>");
     return d->code;
 }

@@ -158,7 +158,23 @@ static int name_columns(const struct screen *screen, const struct lm_block *bloc
         const int columns = columns_of(screen, lm_block_name(block->row_names, i, room));
         most = columns > most ? columns : most;
     }
-    return most < NAME_COLUMNS ? most : NAME_COLUMNS;
+    const int limit = block->kind == LM_BLOCK_HEAT ? NAME_COLUMNS : screen->width * 2 / 5;
+    return most < limit ? most : limit;
+}
+
+/* A row's name; where it is too long its end, which tells parameters apart. */
+static void put_row_name(struct screen *screen, const struct lm_block *block, int64_t row, int width, bool right)
+{
+    char room[24];
+    const char *name = lm_block_name(block->row_names, row, room), *shown;
+    const bool cut = columns_of(screen, name) > width;
+    size_t bytes;
+    int columns;
+    while (cut && *name && columns_of(screen, name) > width - 1)
+        name += next_character(screen, name, &shown, &bytes, &columns);
+    if (cut)
+        puts_text(screen, screen->style->unicode ? "\xE2\x80\xA6" : "~");
+    put_cell(screen, name, cut ? width - 1 : width, right);
 }
 
 static void put_rest(struct screen *screen, const char *what, int64_t shown, int64_t all)
@@ -227,7 +243,7 @@ static int64_t put_columns(struct screen *screen, const struct lm_block *block, 
         puts_text(screen, "\n");
     }
     for (int64_t row = 0; row < shown_rows(block); row++) {
-        put_cell(screen, lm_block_name(block->row_names, row, number), names, false);
+        put_row_name(screen, block, row, names, false);
         for (int64_t column = first; column < behind; column++) {
             puts_text(screen, "  ");
             put_cell(screen, cell_of(block, row, column, room), column_width(screen, block, column), !block->texts);
@@ -331,7 +347,6 @@ static void put_heads(struct screen *screen, const struct lm_block *block, int64
 static void put_heat(struct screen *screen, const struct lm_block *block)
 {
     double low, high;
-    char room[24];
     lm_block_range(block, &low, &high);
     put_title(screen, block);
     const int names = name_columns(screen, block), left = screen->width - names - 1;
@@ -339,7 +354,7 @@ static void put_heat(struct screen *screen, const struct lm_block *block)
     const int64_t shown = block->columns * cell <= left ? block->columns : left / cell;
     put_heads(screen, block, shown, cell, names);
     for (int64_t row = 0; row < shown_rows(block); row++) {
-        put_cell(screen, lm_block_name(block->row_names, row, room), names, true);
+        put_row_name(screen, block, row, names, true);
         puts_text(screen, " ");
         for (int64_t column = 0; column < shown; column++)
             put_block(screen, block, block->values[row * block->columns + column], low, high, cell);
@@ -355,7 +370,7 @@ static void put_heat(struct screen *screen, const struct lm_block *block)
 static void put_bars(struct screen *screen, const struct lm_block *block)
 {
     double low, high;
-    char room[24], number[40];
+    char number[40];
     int numbers = 1;
     lm_block_range(block, &low, &high);
     put_title(screen, block);
@@ -369,7 +384,7 @@ static void put_bars(struct screen *screen, const struct lm_block *block)
     for (int64_t row = 0; row < shown_rows(block); row++) {
         const double value = block->values[row * block->columns];
         lm_show_number(value, block->decimals, number);
-        put_cell(screen, lm_block_name(block->row_names, row, room), names, false);
+        put_row_name(screen, block, row, names, false);
         puts_text(screen, "  ");
         put_cell(screen, number, numbers, true);
         puts_text(screen, " ");

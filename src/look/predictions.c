@@ -93,7 +93,7 @@ static void add_candidates(struct view *view)
         shares[i] = view->guesses[i].probability;
     }
     for (int64_t i = 0; there && i < k; i++) {
-        snprintf(names[i], sizeof names[i], "%lld.", (long long)i + 1);
+        snprintf(names[i], sizeof names[i], "%lld", (long long)i + 1);
         columns[i] = names[i];
     }
     const struct lm_block table = {.kind = LM_BLOCK_TABLE, .name = "candidates", .title = "What may come next, likeliest first",
