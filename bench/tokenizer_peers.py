@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""Encoding speed of loam, tiktoken and tokenizers on one text, one thread, one vocabulary.
+"""Encoding speed of loam, tiktoken and tokenizers: one text, one thread, the same vocabulary, ids compared first.
 
-    bench/tokenizer_peers.py --vocabulary gpt2_tokenizer.json --text corpus.txt src/ [--megabytes 50]
+    bench/tokenizer.sh && bench/tokenizer_peers.py gpt2_tokenizer.json llama3/tokenizer.json --shared ../shared/data
 
-The vocabulary is a byte-level BPE tokenizer.json with GPT-2's pattern whose ids follow its merges, as GPT-2's do:
-tiktoken takes ids for ranks. The ids of all three are compared before a speed is printed; a difference ends the script
-with status 1. loam is timed as a program, less what it takes on an empty text (start and loading): reading the text and
-printing the ids count against it, and nothing of the kind counts against the peers.
+Each vocabulary is a byte-level BPE tokenizer.json whose ids follow its merges, as GPT-2's and Llama 3's do: tiktoken takes
+ids for ranks. The text is made by tokenizer_corpus.py, 60 MB of prose, code and other scripts, and cut at line ends into
+texts of 16 KB or a little more. Everybody encodes these one after the other in its own process, through its library, with
+neither start, loading, reading nor printing counted: loam through lm_tokenizer_encode (bench/tokenizer.c), tiktoken through
+encode_ordinary, tokenizers through encode_batch_fast with one thread, which keeps no offsets, as the two others keep none.
+Rounds alternate; the median counts. loam and tiktoken also encode the whole text at once. A difference in the ids ends the
+script with status 1 before any speed is printed.
 """
 import argparse
 import json
 import os
-import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,42 +23,14 @@ import time
 os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import numpy
 import tiktoken
 import tokenizers
 
+import tokenizer_corpus
+
 GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-PIECE = 16384  # characters of one file that stay together when the text is mixed
-
-
-def files_under(paths):
-    for path in paths:
-        if not os.path.isdir(path):
-            yield path
-            continue
-        for folder, folders, names in os.walk(path):
-            folders.sort()
-            yield from (os.path.join(folder, name) for name in sorted(names))
-
-
-def mixed_text(paths, size):
-    """Pieces of all files in a random order that is always the same, over again where they do not suffice."""
-    pieces = []
-    for path in files_under(paths):
-        with open(path, encoding="utf-8", errors="ignore") as file:
-            text = file.read()
-        pieces += [text[at:at + PIECE] for at in range(0, len(text), PIECE)]
-    if not any(pieces):
-        sys.exit("no text in the files given by --text")
-    order, chosen, length = random.Random(1), [], 0
-    while length < size:
-        order.shuffle(pieces)
-        for piece in pieces:
-            chosen.append(piece)
-            length += len(piece.encode())
-            if length >= size:
-                break
-    own = sum(len(piece.encode()) for piece in pieces)
-    return "".join(chosen), own
+PART = 16384  # bytes
 
 
 def byte_of():
@@ -70,61 +45,110 @@ def tiktoken_of(content):
     added = {token["content"] for token in content["added_tokens"]}
     ranks = {bytes(alphabet[c] for c in token): id for token, id in content["model"]["vocab"].items()
              if token not in added}
-    return tiktoken.Encoding("peer", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={})
+    splits = [step["pattern"]["Regex"] for step in content["pre_tokenizer"].get("pretokenizers", [])
+              if step["type"] == "Split"]
+    return tiktoken.Encoding("peer", pat_str=splits[0] if splits else GPT2, mergeable_ranks=ranks, special_tokens={})
 
 
-def loam_run(program, vocabulary, data):
+def cut(data):
+    parts, at = [], 0
+    while at < len(data):
+        end = data.find(b"\n", at + PART) + 1
+        parts.append(data[at:end or len(data)])
+        at += len(parts[-1])
+    return parts
+
+
+class Loam:
+    def __init__(self, program, vocabulary, data, parts, folder):
+        self.command = [program, vocabulary, os.path.join(folder, "text"), os.path.join(folder, "lengths"),
+                        os.path.join(folder, "ids")]
+        with open(self.command[2], "wb") as file:
+            file.write(data)
+        with open(self.command[3], "w") as file:
+            file.write("\n".join(str(len(part)) for part in parts))
+
+    def run(self):
+        done = subprocess.run(self.command, stdout=subprocess.PIPE, check=True, text=True)
+        self.loading, seconds, self.whole, self.before, self.more = map(float, done.stdout.split())
+        return seconds, numpy.fromfile(self.command[4], dtype=numpy.int32)
+
+
+def timed(encode):
     start = time.perf_counter()
-    done = subprocess.run([program, "tokenizer", "encode", vocabulary], input=data, stdout=subprocess.PIPE, check=True)
-    return time.perf_counter() - start, done.stdout
-
-
-def timed(encode, text):
-    start = time.perf_counter()
-    result = encode(text)
+    result = encode()
     return time.perf_counter() - start, result
 
 
 def check_same(name, ids, wanted):
-    if ids == wanted:
+    ids = numpy.array(ids, dtype=numpy.int32)
+    if numpy.array_equal(ids, wanted):
         return
-    at = next((i for i, (a, b) in enumerate(zip(ids, wanted)) if a != b), min(len(ids), len(wanted)))
+    shorter = min(len(ids), len(wanted))
+    differ = numpy.nonzero(ids[:shorter] != wanted[:shorter])[0]
+    at = int(differ[0]) if len(differ) else shorter
     sys.exit(f"{name} differs from loam at token {at}: {ids[at:at + 5]}, loam {wanted[at:at + 5]}")
+
+
+def compare(vocabulary, text, options):
+    with open(vocabulary, encoding="utf-8") as file:
+        content = json.load(file)
+    for token in content["added_tokens"]:  # tokenizers always matches them, loam and tiktoken only when asked
+        text = text.replace(token["content"], "")
+    data = text.encode()
+    parts = cut(data)
+    texts = [part.decode() for part in parts]
+    megabytes = len(data) / 1e6
+    rank, whole = tiktoken_of(content), tokenizers.Tokenizer.from_file(vocabulary)
+    whole.no_padding(), whole.no_truncation()
+    times = {"loam": [], "loam, at once": [], "tiktoken": [], "tiktoken, at once": [], "tokenizers": []}
+    with tempfile.TemporaryDirectory() as folder:
+        loam = Loam(options.program, vocabulary, data, parts, folder)
+        for round in range(options.rounds):
+            seconds, ids = loam.run()
+            times["loam"].append(seconds)
+            times["loam, at once"].append(loam.whole)
+            seconds, result = timed(lambda: [rank.encode_ordinary(part) for part in texts])
+            times["tiktoken"].append(seconds)
+            count = sum(map(len, result))
+            if round == 0:
+                check_same("tiktoken", [id for part in result for id in part], ids[:count])
+            seconds, result = timed(lambda: rank.encode_ordinary(text))
+            times["tiktoken, at once"].append(seconds)
+            if round == 0:
+                check_same("tiktoken, at once", result, ids[count:])
+            del result
+            if round >= options.slow_rounds:
+                continue
+            seconds, result = timed(lambda: whole.encode_batch_fast(texts, add_special_tokens=False))
+            times["tokenizers"].append(seconds)
+            if round == 0:
+                check_same("tokenizers", [id for part in result for id in part.ids], ids[:count])
+            del result
+    print(f"{vocabulary}: {count} tokens, the same from all; loam loads in {loam.loading * 1e3:.0f} ms and takes "
+          f"{loam.more / 1024:.1f} MiB of memory while it encodes")
+    own = {name: statistics.median(times[name]) for name in times}
+    for name, seconds in own.items():
+        mine = own["loam, at once"] if name.endswith("at once") else own["loam"]
+        ratio = "" if name.startswith("loam") else f"; loam is {seconds / mine:.2f} times as fast"
+        print(f"  {name}: {megabytes / seconds:.1f} MB/s{ratio}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vocabulary", required=True, metavar="FILE")
-    parser.add_argument("--text", required=True, nargs="+", metavar="PATH")
-    parser.add_argument("--megabytes", type=float, default=50)
-    parser.add_argument("--loam", default="build/loam", metavar="PROGRAM")
+    parser.add_argument("vocabularies", nargs="+", metavar="TOKENIZER.JSON")
+    parser.add_argument("--megabytes", type=float, default=60)
+    parser.add_argument("--shared", metavar="DIR", help="a folder with more texts")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--slow-rounds", type=int, default=1, help="rounds of tokenizers, which takes a minute for one")
+    parser.add_argument("--program", default="build/tokenizer_bench")
     options = parser.parse_args()
-    with open(options.vocabulary, encoding="utf-8") as file:
-        content = json.load(file)
-    text, own = mixed_text(options.text, options.megabytes * 1e6)
-    for token in content["added_tokens"]:  # tokenizers always matches them, loam and tiktoken only when asked
-        text = text.replace(token["content"], "")
-    data = text.encode()
-    print(f"text: {len(data) / 1e6:.1f} MB, of which {min(own, len(data)) / 1e6:.1f} MB differ")
-    with tempfile.TemporaryDirectory() as folder:
-        os.symlink(os.path.abspath(options.vocabulary), os.path.join(folder, "tokenizer.json"))
-        loading = min(loam_run(options.loam, folder, b"")[0] for _ in range(3))
-        seconds, printed = loam_run(options.loam, folder, data)
-    ids = [int(id) for id in printed.split()]
-    own_speed = len(data) / 1e6 / (seconds - loading)
-    print(f"loam: {own_speed:.1f} MB/s (started and loaded in {loading * 1e3:.0f} ms), {len(ids)} tokens")
-    peer = tiktoken_of(content)
-    report("tiktoken", tiktoken.__version__, timed(peer.encode_ordinary, text), ids, len(data), own_speed)
-    peer = tokenizers.Tokenizer.from_file(options.vocabulary)
-    result = timed(lambda whole: peer.encode(whole, add_special_tokens=False), text)
-    report("tokenizers", tokenizers.__version__, (result[0], result[1].ids), ids, len(data), own_speed)
-
-
-def report(name, version, result, wanted, length, own_speed):
-    seconds, ids = result
-    check_same(name, ids, wanted)
-    speed = length / 1e6 / seconds
-    print(f"{name} {version}: {speed:.1f} MB/s; same ids; loam is {own_speed / speed:.2f} times as fast")
+    pieces = tokenizer_corpus.build(options.megabytes, options.shared)
+    text = "".join(pieces)
+    print(f"text: {len(text.encode()) / 1e6:.1f} MB, {tokenizer_corpus.different(pieces) / 1e6:.1f} MB in lines that stand "
+          f"there for the first time; tiktoken {tiktoken.__version__}, tokenizers {tokenizers.__version__}")
+    for vocabulary in options.vocabularies:
+        compare(vocabulary, text, options)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,11 @@ static int64_t token_start(struct reader *reader)
 {
     size_t at = reader->behind;
     reader->behind = yajl_get_bytes_consumed(reader->handle);
-    while (at < reader->behind && strchr(" \t\r\n,:", reader->text[at]))
-        at++;
+    for (; at < reader->behind; at++) {
+        const char c = reader->text[at];
+        if (c != ' ' && c != ',' && c != ':' && c != '\n' && c != '\t' && c != '\r')
+            break;
+    }
     return (int64_t)(at + reader->offset);
 }
 
@@ -198,6 +201,7 @@ static int run(struct reader *reader, size_t length, struct arena *arena)
 {
     yajl_alloc_funcs memory = {arena_take, arena_resize, arena_drop, arena};
     reader->handle = yajl_alloc(&callbacks, &memory, reader);
+    yajl_config(reader->handle, yajl_dont_validate_strings, 1);    /* lm_tree_begin has seen to it */
     yajl_status status = yajl_parse(reader->handle, (const unsigned char *)reader->text, length);
     size_t consumed = length;
     if (status == yajl_status_ok)

@@ -67,6 +67,7 @@ void lm_json_end_object(struct lm_json_writer *writer);
 void lm_json_begin_array(struct lm_json_writer *writer);
 void lm_json_end_array(struct lm_json_writer *writer);
 void lm_json_key(struct lm_json_writer *writer, const char *key);
+void lm_json_key_text(struct lm_json_writer *writer, const char *key, size_t length);   /* may hold 0 bytes */
 void lm_json_string(struct lm_json_writer *writer, const char *text, size_t length);
 void lm_json_text(struct lm_json_writer *writer, const char *text);
 void lm_json_int(struct lm_json_writer *writer, int64_t value);

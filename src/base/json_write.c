@@ -128,6 +128,11 @@ void lm_json_key(struct lm_json_writer *writer, const char *key)
     put_key(writer, key, strlen(key));
 }
 
+void lm_json_key_text(struct lm_json_writer *writer, const char *key, size_t length)
+{
+    put_key(writer, key, length);
+}
+
 static void put_word(struct lm_json_writer *writer, const char *word)
 {
     separate(writer);

@@ -1,4 +1,4 @@
-/* loam tokenizer encode, decode */
+/* loam tokenizer encode, decode, convert */
 #include "common.h"
 #include "tokenizer/tokenizer.h"
 
@@ -10,6 +10,7 @@ struct encoding {
     const struct lm_tokenizer *tokenizer;
     unsigned flags;
     bool json;
+    size_t broken; /* stretches of the texts that are not UTF-8 */
 };
 
 static void write_token(struct lm_json_writer *writer, const struct encoding *how, int32_t id, int64_t start, int64_t end)
@@ -35,27 +36,30 @@ static void write_token(struct lm_json_writer *writer, const struct encoding *ho
     lm_json_end_object(writer);
 }
 
-static int print_tokens(const struct encoding *how, const struct lm_ids *ids, const struct lm_ids *starts, size_t length)
+static int print_tokens(const struct encoding *how, const struct lm_ids *ids, const struct lm_ids *starts,
+                        const struct lm_ids *ends)
 {
     struct lm_bytes out = {0};
     struct lm_json_writer writer = lm_json_writer(&out, 0);
     lm_json_begin_array(&writer);
     for (size_t i = 0; i < ids->length; i++)
-        write_token(&writer, how, ids->data[i], starts->data[i], i + 1 < ids->length ? starts->data[i + 1] : (int64_t)length);
+        write_token(&writer, how, ids->data[i], starts->data[i], ends->data[i]);
     lm_json_end_array(&writer);
     return print_json(&writer);
 }
 
-static int encode_text(const struct encoding *how, const char *text, size_t length)
+static int encode_text(struct encoding *how, const char *text, size_t length)
 {
-    struct lm_ids ids = {0}, starts = {0};
+    struct lm_ids ids = {0}, starts = {0}, ends = {0};
     loam_error error;
     int status = EXIT_DONE;
-    int code = lm_tokenizer_encode(how->tokenizer, text, length, how->flags, &ids, how->json ? &starts : NULL, &error);
+    int code = lm_tokenizer_encode_places(how->tokenizer, text, length, how->flags, &ids, how->json ? &starts : NULL,
+                                          how->json ? &ends : NULL, &error);
+    how->broken += lm_tokenizer_count_broken(how->tokenizer, text, length);
     if (code != LOAM_OK) {
         status = complain_error(&error);
     } else if (how->json) {
-        status = print_tokens(how, &ids, &starts, length);
+        status = print_tokens(how, &ids, &starts, &ends);
     } else {
         for (size_t i = 0; i < ids.length; i++)
             printf(i ? " %d" : "%d", (int)ids.data[i]);
@@ -63,6 +67,7 @@ static int encode_text(const struct encoding *how, const char *text, size_t leng
     }
     lm_ids_free(&ids);
     lm_ids_free(&starts);
+    lm_ids_free(&ends);
     return status;
 }
 
@@ -94,7 +99,7 @@ int command_tokenizer_encode(const struct arguments *arguments)
     loam_error error;
     struct lm_tokenizer *tokenizer;
     struct lm_bytes text = {0};
-    if (lm_tokenizer_load(arguments->operands[0], &tokenizer, &error) != LOAM_OK)
+    if (lm_tokenizer_load_as(arguments->operands[0], arguments->values[OPT_FAMILY].text, &tokenizer, &error) != LOAM_OK)
         return complain_error(&error);
     struct encoding how = {.tokenizer = tokenizer, .json = arguments->values[OPT_JSON].given};
     how.flags = (arguments->values[OPT_SPECIAL].given ? LM_ENCODE_SPECIAL : 0u) |
@@ -106,6 +111,9 @@ int command_tokenizer_encode(const struct arguments *arguments)
         status = each_line(&text, encode_line, &how);
     else
         status = encode_text(&how, text.data ? text.data : "", text.length);
+    if (how.broken)
+        note("standard input: %zu stretch%s of bytes that are not UTF-8 became U+FFFD", how.broken,
+             how.broken == 1 ? "" : "es");
     lm_bytes_free(&text);
     lm_tokenizer_free(tokenizer);
     return status;
@@ -152,7 +160,7 @@ int command_tokenizer_decode(const struct arguments *arguments)
     loam_error error;
     struct lm_tokenizer *tokenizer;
     struct lm_bytes input = {0};
-    if (lm_tokenizer_load(arguments->operands[0], &tokenizer, &error) != LOAM_OK)
+    if (lm_tokenizer_load_as(arguments->operands[0], arguments->values[OPT_FAMILY].text, &tokenizer, &error) != LOAM_OK)
         return complain_error(&error);
     struct decoding how = {.tokenizer = tokenizer, .skip_special = arguments->values[OPT_SKIP_SPECIAL].given};
     int status;
@@ -163,4 +171,24 @@ int command_tokenizer_decode(const struct arguments *arguments)
     lm_bytes_free(&input);
     lm_tokenizer_free(tokenizer);
     return status;
+}
+
+/* --- convert --- */
+
+int command_tokenizer_convert(const struct arguments *arguments)
+{
+    const char *directory = needed(arguments, OPT_OUT);
+    struct lm_tokenizer *tokenizer;
+    loam_error error;
+    if (!directory)
+        return EXIT_USAGE;
+    if (lm_tokenizer_load_as(arguments->operands[0], arguments->values[OPT_FAMILY].text, &tokenizer, &error) != LOAM_OK)
+        return complain_error(&error);
+    int code = lm_make_directories(directory, &error);
+    if (code == LOAM_OK)
+        code = lm_tokenizer_save(tokenizer, directory, &error);
+    if (code == LOAM_OK)
+        note("%s: a tokenizer of %d tokens", directory, (int)lm_tokenizer_size(tokenizer));
+    lm_tokenizer_free(tokenizer);
+    return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
 }

@@ -6,8 +6,9 @@
 
 int command_tokenizer_train(const struct arguments *arguments)
 {
-    const char *directory = needed(arguments, OPT_OUT);
-    if (!directory || !needed(arguments, OPT_VOCAB_SIZE))
+    const char *directory = needed(arguments, OPT_OUT), *kind = arguments->values[OPT_KIND].text;
+    const bool words = strcmp(kind, "words") == 0;
+    if (!directory || (!words && !needed(arguments, OPT_VOCAB_SIZE)))
         return EXIT_USAGE;
     struct progress progress;
     progress_init(&progress);
@@ -15,7 +16,9 @@ int command_tokenizer_train(const struct arguments *arguments)
     const struct lm_tokenizer_training training = {
         .files = arguments->operands,
         .file_count = arguments->operand_count,
-        .vocabulary_size = (int32_t)arguments->values[OPT_VOCAB_SIZE].whole,
+        .kind = words ? LM_TRAIN_WORDS : strcmp(kind, "chars") == 0 ? LM_TRAIN_CHARACTERS : LM_TRAIN_BYTES,
+        .vocabulary_size = arguments->values[OPT_VOCAB_SIZE].given ? (int32_t)arguments->values[OPT_VOCAB_SIZE].whole : 1 << 24,
+        .memory = arguments->values[OPT_TRAINING_MEMORY].whole,
         .pattern = arguments->values[OPT_PATTERN].text,
         .specials = arguments->values[OPT_SPECIAL_TOKEN].list,
         .special_count = arguments->values[OPT_SPECIAL_TOKEN].count,

@@ -20,6 +20,11 @@ const struct command command_table[] = {
     {CMD_TOKENIZER_DECODE, "tokenizer decode", "MODEL|FILE", 1, 1, "turn token ids into text",
      "Reads ids from standard input, a line a text, and writes the bytes they stand for.",
      "echo 72 101 108 | loam tokenizer decode model", command_tokenizer_decode},
+    {CMD_TOKENIZER_CONVERT, "tokenizer convert", "MODEL|FILE -o DIR", 1, 1, "write any vocabulary as tokenizer.json",
+     "Reads a tokenizer in any form that loam knows: SentencePiece's .model, tiktoken's ranks (Llama 3, Qwen), vocab.json with "
+     "merges.txt, GGUF, llama2.c's tokenizer.bin. Writes tokenizer.json and tokenizer_config.json into DIR, which the libraries of "
+     "Hugging Face open to the same ids.",
+     "loam tokenizer convert model -o tokenizer", command_tokenizer_convert},
     {CMD_INIT, "init", "(--like NAME | --config FILE) -o DIR", 0, 0, "make a new model with random weights",
      "Writes config.json and model.safetensors into DIR, and no tokenizer: that comes from tokenizer train.",
      "loam init --like gpt2 -o base --seed 1", command_init},

@@ -17,7 +17,7 @@ static const uint64_t everywhere = ~0ull;
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
     [OPT_OUT] = {"out", 'o', KIND_TEXT, .placeholder = "PATH",
-                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | LOOKS | ON(QUICKSTART),
+                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | LOOKS | ON(QUICKSTART),
                  .help = "where to write: a directory; for look a file, whose ending says what: .html, .svg, .png, .json, .safetensors"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
                   .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | LOOKS |
@@ -39,11 +39,20 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_TYPE] = {"type", 0, KIND_CHOICE, .placeholder = "TYPE", .choices = "f32|f16|bf16|q8_0|q4_0", .commands = ON(CONVERT),
                   .help = "element type of what is written (default: bf16); q8_0 and q4_0 for GGUF"},
 
-    [OPT_VOCAB_SIZE] = {"vocab-size", 0, KIND_INT, .placeholder = "N", .least = 256, .most = 1 << 24,
-                        .commands = ON(TOKENIZER_TRAIN), .help = "tokens in all: bytes, merges and special tokens"},
-    [OPT_PATTERN] = {"pattern", 0, KIND_TEXT, .placeholder = "NAME|REGEX", .standard = "gpt2",
+    [OPT_VOCAB_SIZE] = {"vocab-size", 0, KIND_INT, .placeholder = "N", .least = 3, .most = 1 << 24,
+                        .commands = ON(TOKENIZER_TRAIN),
+                        .help = "tokens in all: bytes or characters, merges and special tokens; with --kind words not needed"},
+    [OPT_KIND] = {"kind", 0, KIND_CHOICE, .placeholder = "KIND", .standard = "bytes", .choices = "bytes|chars|words",
+                  .commands = ON(TOKENIZER_TRAIN),
+                  .help = "what tokens are made of: BPE on bytes, BPE on characters, or whole words"},
+    [OPT_TRAINING_MEMORY] = {"memory", 0, KIND_SIZE, .placeholder = "SIZE", .least = 64 << 20, .most = INFINITY,
+                             .commands = ON(TOKENIZER_TRAIN),
+                             .help = "take no more than this, e.g. 2GiB; where the text's different words do not fit, the rarest "
+                                     "are left out"},
+    [OPT_PATTERN] = {"pattern", 0, KIND_TEXT, .placeholder = "NAME|REGEX",
                      .commands = ON(TOKENIZER_TRAIN),
-                     .help = "how text is cut into words first: gpt2, llama3, or a regular expression"},
+                     .help = "how text is cut into words first: gpt2, llama3, qwen2, gpt4o, deepseek, or a "
+                             "regular expression (default: gpt2)"},
     [OPT_SPECIAL_TOKEN] = {"special", 0, KIND_LIST, .placeholder = "TOKEN", .commands = ON(TOKENIZER_TRAIN),
                            .help = "a special token, e.g. '<|endoftext|>'; may be given again"},
     [OPT_TIES] = {"ties", 0, KIND_CHOICE, .placeholder = "RULE", .standard = "ids", .choices = "ids|bytes",
@@ -57,6 +66,10 @@ const struct option option_table[OPTION_IDS] = {
                      .help = "special tokens written in the text are tokens, not text"},
     [OPT_SKIP_SPECIAL] = {"skip-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_DECODE),
                           .help = "leave special tokens out"},
+    [OPT_FAMILY] = {"family", 0, KIND_TEXT, .placeholder = "NAME",
+                    .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_DECODE) | ON(TOKENIZER_CONVERT),
+                    .help = "how a rank file or a vocab.json splits text and which tokens are special: llama3, qwen, qwen2, "
+                            "qwen2.5, gpt2, cl100k or o200k (default: known by its ranks)"},
 
     [OPT_DATA] = {"data", 0, KIND_FILES, .setting = true, .placeholder = "FILE...",
                   .commands = RUNS | ON(EVAL) | ON(DATA_SHOW),

@@ -18,7 +18,8 @@
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 enum command_id {
-    CMD_QUICKSTART, CMD_TOKENIZER_TRAIN, CMD_TOKENIZER_ENCODE, CMD_TOKENIZER_DECODE, CMD_INIT, CMD_CONVERT, CMD_TRAIN,
+    CMD_QUICKSTART, CMD_TOKENIZER_TRAIN, CMD_TOKENIZER_ENCODE, CMD_TOKENIZER_DECODE, CMD_TOKENIZER_CONVERT,
+    CMD_INIT, CMD_CONVERT, CMD_TRAIN,
     CMD_FINETUNE, CMD_DATA_SHOW, CMD_EVAL, CMD_GENERATE, CMD_CHAT, CMD_LOOK_WEIGHTS, CMD_LOOK_LOGITS, CMD_LOOK_STEP,
     CMD_LOOK_TOKENS, CMD_LOOK_ATTENTION, CMD_LOOK_NORMS, CMD_LOOK_NEURONS,
     CMD_BENCH,
@@ -28,7 +29,11 @@ enum command_id {
 enum option_id {
     OPT_HELP, OPT_OUT, OPT_JSON, OPT_THREADS, OPT_SEED, OPT_DTYPE,
     OPT_LIKE, OPT_CONFIG, OPT_TYPE,
-    OPT_VOCAB_SIZE, OPT_PATTERN, OPT_SPECIAL_TOKEN, OPT_TIES, OPT_LINES, OPT_ADD_SPECIAL, OPT_SPECIAL, OPT_SKIP_SPECIAL,
+<<<<<<< HEAD
+    OPT_VOCAB_SIZE, OPT_PATTERN, OPT_SPECIAL_TOKEN, OPT_TIES, OPT_LINES, OPT_ADD_SPECIAL, OPT_SPECIAL, OPT_SKIP_SPECIAL, OPT_FAMILY,
+=======
+    OPT_VOCAB_SIZE, OPT_PATTERN, OPT_SPECIAL_TOKEN, OPT_TIES, OPT_KIND, OPT_TRAINING_MEMORY, OPT_LINES, OPT_ADD_SPECIAL, OPT_SPECIAL, OPT_SKIP_SPECIAL,
+>>>>>>> toks
     OPT_DATA, OPT_EVAL_DATA, OPT_TEMPLATE, OPT_STEPS, OPT_EPOCHS, OPT_BATCH, OPT_ACCUMULATE, OPT_SEQ, OPT_LR,
     OPT_MIN_LR, OPT_SCHEDULE, OPT_WARMUP, OPT_WEIGHT_DECAY, OPT_BETA1, OPT_BETA2, OPT_EPSILON, OPT_CLIP,
     OPT_NO_SHUFFLE, OPT_NO_PACK, OPT_TRAIN_ON_ALL, OPT_ADD_TOKENS, OPT_RECOMPUTE, OPT_EVAL_EVERY, OPT_PATIENCE,
@@ -116,6 +121,7 @@ int command_quickstart(const struct arguments *arguments);
 int command_tokenizer_train(const struct arguments *arguments);
 int command_tokenizer_encode(const struct arguments *arguments);
 int command_tokenizer_decode(const struct arguments *arguments);
+int command_tokenizer_convert(const struct arguments *arguments);
 int command_convert(const struct arguments *arguments);
 int command_init(const struct arguments *arguments);
 int command_train(const struct arguments *arguments);

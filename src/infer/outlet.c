@@ -77,7 +77,7 @@ int lm_outlet_finish(struct lm_outlet *outlet, loam_error *error)
 {
     if (!outlet->tokenizer || outlet->stopped)
         return LOAM_OK;
-    const int code = lm_stream_finish(&outlet->stream, outlet->text, error);
+    const int code = lm_stream_finish(outlet->tokenizer, &outlet->stream, outlet->text, error);
     if (code != LOAM_OK)
         return code;
     release(outlet);

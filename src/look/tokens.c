@@ -9,7 +9,7 @@ struct cut {
     const struct lm_tokenizer *tokenizer;
     const char *text;
     size_t length;
-    struct lm_ids ids, starts;
+    struct lm_ids ids, starts, ends;
     char **labels;
 };
 
@@ -25,14 +25,14 @@ static int hex_of(const struct lm_tokenizer *tokenizer, int32_t id, struct lm_by
 
 static void add_table(struct lm_page *page, const struct cut *cut)
 {
-    static const char *const columns[] = {"id", "place", "bytes"};
+    static const char *const columns[] = {"id", "bytes from, to", "bytes"};
     const size_t count = cut->ids.length;
     char **cells = lm_alloc(3 * count + 1, sizeof *cells, &page->error);
     for (size_t i = 0; cells && i < count && !page->error.code; i++) {
         struct lm_bytes id = {0}, place = {0}, hex = {0};
         lm_bytes_format(&id, &page->error, "%d%s", (int)cut->ids.data[i],
                         lm_tokenizer_is_special(cut->tokenizer, cut->ids.data[i]) ? " special" : "");
-        lm_bytes_format(&place, &page->error, "%d", (int)cut->starts.data[i]);
+        lm_bytes_format(&place, &page->error, "%d to %d", (int)cut->starts.data[i], (int)cut->ends.data[i]);
         hex_of(cut->tokenizer, cut->ids.data[i], &hex, &page->error);
         cells[3 * i] = id.data;
         cells[3 * i + 1] = place.data;
@@ -86,7 +86,8 @@ int lm_look_tokens(const struct lm_tokenizer *tokenizer, const char *text, size_
 {
     struct cut cut = {.tokenizer = tokenizer, .text = text, .length = length};
     struct lm_page *made = lm_page_create("Tokens", error);
-    int code = made ? lm_tokenizer_encode(tokenizer, text, length, flags, &cut.ids, &cut.starts, error) : LOAM_ENOMEM;
+    int code = made ? lm_tokenizer_encode_places(tokenizer, text, length, flags, &cut.ids, &cut.starts, &cut.ends,
+                                                error) : LOAM_ENOMEM;
     if (!code)
         code = lm_labels_make(tokenizer, cut.ids.data, (int64_t)cut.ids.length, &cut.labels, error);
     if (!code)
@@ -97,6 +98,7 @@ int lm_look_tokens(const struct lm_tokenizer *tokenizer, const char *text, size_
         lm_free_strings(cut.labels, cut.ids.length);
     lm_ids_free(&cut.ids);
     lm_ids_free(&cut.starts);
+    lm_ids_free(&cut.ends);
     if (code)
         lm_page_free(made);
     else

@@ -31,6 +31,33 @@ int lm_added_push(struct lm_tokenizer *tokenizer, const struct lm_added *added, 
     return LOAM_OK;
 }
 
+int lm_added_put(struct lm_tokenizer *tokenizer, const struct lm_added *added, bool flags, loam_error *error)
+{
+    enum { GAP = 4096 };
+    struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
+    for (size_t i = 0; i < tokenizer->added_count; i++) {
+        struct lm_added *known = &tokenizer->added[i];
+        if (known->length != added->length || memcmp(known->content, added->content, added->length) != 0)
+            continue;
+        if (!flags || known->id != added->id)
+            return LOAM_OK;
+        char *content = known->content;
+        *known = *added;
+        known->content = content;
+        const unsigned special = added->special ? LM_TOKEN_SPECIAL : 0;
+        vocabulary->flags[known->id] = (uint8_t)((vocabulary->flags[known->id] & ~LM_TOKEN_SPECIAL) | special);
+        return LOAM_OK;
+    }
+    const int32_t known = lm_tokenizer_find_key(tokenizer, added->content, added->length);
+    const bool taken = (size_t)added->id < vocabulary->size && vocabulary->flags[added->id];
+    if ((known >= 0 && known != added->id) || (known < 0 && taken) || (size_t)added->id > vocabulary->size + GAP)
+        return LOAM_OK;
+    int code = known >= 0 ? LOAM_OK
+                          : lm_vocabulary_add(vocabulary, added->id, added->content, added->length, LM_TOKEN_OUTSIDE,
+                                              error);
+    return code == LOAM_OK ? lm_added_push(tokenizer, added, error) : code;
+}
+
 static int32_t *child_of(struct lm_trie *trie, int32_t *list, unsigned char byte, bool root)
 {
     if (root)

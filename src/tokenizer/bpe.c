@@ -4,53 +4,6 @@
 
 enum { SHORT_PIECE = 48 }; /* symbols; up to here a plain search for the best pair is faster than a heap */
 
-int lm_pairs_reserve(struct lm_pairs *pairs, size_t count, loam_error *error)
-{
-    if (count >= SIZE_MAX / 64)
-        return lm_fail(error, LOAM_ENOMEM, "not enough memory for %zu merges", count);
-    size_t slots = pairs->slot_count ? pairs->slot_count : 16;
-    while (slots < count * 2)
-        slots *= 2;
-    if (slots == pairs->slot_count)
-        return LOAM_OK;
-    struct lm_pair *made = lm_resize(NULL, slots, sizeof *made, error);
-    if (!made)
-        return LOAM_ENOMEM;
-    memset(made, 0xff, slots * sizeof *made);
-    struct lm_pairs grown = {made, slots, pairs->used};
-    for (size_t i = 0; i < pairs->slot_count; i++) {
-        if (pairs->slots[i].key == UINT64_MAX)
-            continue;
-        size_t slot = lm_pairs_slot(&grown, pairs->slots[i].key);
-        while (made[slot].key != UINT64_MAX)
-            slot = (slot + 1) & (slots - 1);
-        made[slot] = pairs->slots[i];
-    }
-    lm_free(pairs->slots);
-    *pairs = grown;
-    return LOAM_OK;
-}
-
-int lm_pairs_set(struct lm_pairs *pairs, int32_t left, int32_t right, uint32_t rank, int32_t merged, loam_error *error)
-{
-    int code = lm_pairs_reserve(pairs, pairs->used + 1, error);
-    if (code != LOAM_OK)
-        return code;
-    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    size_t slot = lm_pairs_slot(pairs, key);
-    while (pairs->slots[slot].key != UINT64_MAX && pairs->slots[slot].key != key)
-        slot = (slot + 1) & (pairs->slot_count - 1);
-    pairs->used += pairs->slots[slot].key != key;
-    pairs->slots[slot] = (struct lm_pair){key, (uint64_t)rank << 32 | (uint32_t)merged};
-    return LOAM_OK;
-}
-
-void lm_pairs_free(struct lm_pairs *pairs)
-{
-    lm_free(pairs->slots);
-    *pairs = (struct lm_pairs){0};
-}
-
 static int grow(struct lm_workspace *w, size_t count, loam_error *error)
 {
     if (count <= w->symbol_capacity)
@@ -86,10 +39,16 @@ static int grow_lists(struct lm_workspace *w, size_t count, loam_error *error)
     return LOAM_OK;
 }
 
-static size_t merge_short(const struct lm_pairs *pairs, struct lm_symbol *symbols, uint64_t *best, size_t count)
+/* `bytes`: what the symbols are, where each of them is one byte, or NULL. */
+static size_t merge_short(const struct lm_pairs *pairs, struct lm_symbol *symbols, uint64_t *best, size_t count,
+                          const unsigned char *bytes)
 {
-    for (size_t i = 0; i + 1 < count; i++)
-        best[i] = lm_pairs_get(pairs, symbols[i].id, symbols[i + 1].id);
+    if (bytes && pairs->of_bytes)
+        for (size_t i = 0; i + 1 < count; i++)
+            best[i] = pairs->of_bytes[bytes[i] << 8 | bytes[i + 1]];
+    else
+        for (size_t i = 0; i + 1 < count; i++)
+            best[i] = lm_pairs_get(pairs, symbols[i].id, symbols[i + 1].id);
     while (count > 1) {
         size_t at = 0;
         for (size_t i = 1; i + 1 < count; i++)
@@ -199,14 +158,15 @@ static size_t merge_long(const struct lm_pairs *pairs, struct lm_workspace *w, s
     return kept;
 }
 
-static int merge(struct lm_encoding *encoding, size_t *count)
+static int merge(struct lm_encoding *encoding, const struct lm_span *piece, size_t *count)
 {
     const struct lm_pairs *pairs = &encoding->tokenizer->model.pairs;
     struct lm_workspace *w = encoding->workspace;
     if (!pairs->used)
         return LOAM_OK;
     if (*count <= SHORT_PIECE) {
-        *count = merge_short(pairs, w->symbols, w->best, *count);
+        bool bytes = encoding->tokenizer->byte_level && *count == piece->length;
+        *count = merge_short(pairs, w->symbols, w->best, *count, bytes ? (const unsigned char *)piece->text : NULL);
         return LOAM_OK;
     }
     int code = grow_lists(w, *count, encoding->error);
@@ -215,14 +175,14 @@ static int merge(struct lm_encoding *encoding, size_t *count)
     return code;
 }
 
-static int put_symbols(struct lm_encoding *encoding, const struct lm_span *piece, const struct lm_symbol *symbols,
-                       size_t count)
+int lm_bpe_put_symbols(struct lm_encoding *encoding, const struct lm_span *piece, size_t count)
 {
+    const struct lm_symbol *symbols = encoding->workspace->symbols;
     size_t at = 0;
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < count; i++) {
         if (symbols[i].id >= 0)
-            code = lm_encoding_push(encoding, symbols[i].id, piece, at);
+            code = lm_encoding_push(encoding, symbols[i].id, piece, at, at + symbols[i].bytes);
         at += symbols[i].bytes;
     }
     return code;
@@ -262,6 +222,7 @@ static int character_symbols(struct lm_encoding *encoding, const struct lm_span 
     struct lm_symbol *symbols = encoding->workspace->symbols;
     const unsigned char *text = (const unsigned char *)piece->text, *end = text + piece->length;
     size_t prefix = strlen(model->prefix), suffix = strlen(model->suffix), n = 0;
+    uint32_t unknown = 0; /* bytes of an unknown token that waits: it comes behind bytes that follow it */
     char key[256];
     for (const unsigned char *at = text; at < end;) {
         uint32_t code_point;
@@ -279,20 +240,29 @@ static int character_symbols(struct lm_encoding *encoding, const struct lm_span 
         if (bytes) {
             for (size_t i = 0; i < length; i++)
                 symbols[n++] = (struct lm_symbol){model->bytes[at[i]], 1};
-        } else if (id < 0 && model->unknown >= 0 && model->fuse_unknown && n && symbols[n - 1].id == model->unknown) {
-            symbols[n - 1].bytes += (uint32_t)length;
-        } else if (id >= 0 || model->unknown >= 0) {
-            symbols[n++] = (struct lm_symbol){id >= 0 ? id : model->unknown, (uint32_t)length};
+        } else if (id < 0 && model->unknown >= 0) {
+            if (unknown && !model->fuse_unknown) {
+                symbols[n++] = (struct lm_symbol){model->unknown, unknown};
+                unknown = 0;
+            }
+            unknown += (uint32_t)length;
+        } else if (id >= 0) {
+            if (unknown)
+                symbols[n++] = (struct lm_symbol){model->unknown, unknown};
+            unknown = 0;
+            symbols[n++] = (struct lm_symbol){id, (uint32_t)length};
         } else if (n) {
             symbols[n - 1].bytes += (uint32_t)length;
         }
         at += length;
     }
+    if (unknown)
+        symbols[n++] = (struct lm_symbol){model->unknown, unknown};
     *count = n;
     return LOAM_OK;
 }
 
-static int piece_symbols(struct lm_encoding *encoding, const struct lm_span *piece, size_t *count)
+int lm_bpe_symbols(struct lm_encoding *encoding, const struct lm_span *piece, size_t *count)
 {
     const struct lm_tokenizer *tokenizer = encoding->tokenizer;
     if (piece->length >= INT32_MAX)
@@ -305,7 +275,8 @@ static int piece_symbols(struct lm_encoding *encoding, const struct lm_span *pie
         return code;
     if (tokenizer->model.ignore_merges) {
         int32_t whole = lm_vocabulary_find(&tokenizer->vocabulary, piece->text, piece->length, false);
-        if (whole >= 0) {
+        /* A special token is text like any other unless it is asked for. */
+        if (whole >= 0 && !(tokenizer->vocabulary.flags[whole] & LM_TOKEN_SPECIAL)) {
             encoding->workspace->symbols[0] = (struct lm_symbol){whole, (uint32_t)piece->length};
             *count = 1;
             return LOAM_OK;
@@ -315,7 +286,7 @@ static int piece_symbols(struct lm_encoding *encoding, const struct lm_span *pie
         *count = byte_symbols(&tokenizer->model, piece, encoding->workspace->symbols);
     else
         code = character_symbols(encoding, piece, count);
-    return code == LOAM_OK ? merge(encoding, count) : code;
+    return code == LOAM_OK ? merge(encoding, piece, count) : code;
 }
 
 int lm_bpe_encode(struct lm_encoding *encoding, const struct lm_span *piece)
@@ -323,112 +294,6 @@ int lm_bpe_encode(struct lm_encoding *encoding, const struct lm_span *piece)
     if (!piece->length)
         return LOAM_OK;
     size_t count = 0;
-    int code = piece_symbols(encoding, piece, &count);
-    return code == LOAM_OK ? put_symbols(encoding, piece, encoding->workspace->symbols, count) : code;
-}
-
-static inline uint64_t load_word(const char *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
-/* The first `length` (up to 32) bytes as four words with zeros behind; all 32 bytes may be read. */
-static inline void load_key(uint64_t key[4], const char *text, size_t length)
-{
-    for (size_t i = 0; i < 4; i++) {
-        size_t bytes = length > i * 8 ? length - i * 8 : 0;
-        uint64_t mask = bytes >= 8 ? UINT64_MAX : (UINT64_C(1) << (bytes * 8)) - 1;
-        key[i] = load_word(text + i * 8) & mask;
-    }
-}
-
-static inline size_t cache_line(const uint64_t key[4], size_t length)
-{
-    uint64_t hash = (key[0] ^ length) * UINT64_C(0x9E3779B97F4A7C15);
-    hash ^= hash >> 29;
-    hash = (hash ^ key[1]) * UINT64_C(0xBF58476D1CE4E5B9);
-    if (length > 16) {
-        hash = ((hash ^ hash >> 31) + key[2]) * UINT64_C(0x94D049BB133111EB);
-        hash = ((hash ^ hash >> 29) + key[3]) * UINT64_C(0x9E3779B97F4A7C15);
-    }
-    return (size_t)(hash >> 40) & (LM_CACHE_LINES - 1);
-}
-
-static inline bool same_line(const struct lm_cached *line, const uint64_t key[4], size_t length)
-{
-    return line->length == length &&
-           !((line->key[0] ^ key[0]) | (line->key[1] ^ key[1]) | (line->key[2] ^ key[2]) | (line->key[3] ^ key[3]));
-}
-
-static int put_line(struct lm_encoding *encoding, const struct lm_span *piece, const struct lm_cached *line)
-{
-    struct lm_ids *ids = encoding->ids;
-    if (!encoding->starts && ids->capacity - ids->length >= LM_CACHE_IDS) {
-        memcpy(ids->data + ids->length, line->ids, sizeof line->ids);
-        ids->length += line->count;
-        return LOAM_OK;
-    }
-    const struct lm_vocabulary *vocabulary = &encoding->tokenizer->vocabulary;
-    size_t at = 0;
-    int code = LOAM_OK;
-    for (size_t i = 0; code == LOAM_OK && i < line->count; i++) {
-        code = lm_encoding_push(encoding, line->ids[i], piece, at);
-        at += vocabulary->tokens[line->ids[i]].length;
-    }
-    return code;
-}
-
-static int encode_and_keep(struct lm_encoding *encoding, const struct lm_span *piece, const uint64_t key[4],
-                           struct lm_cached *line)
-{
-    size_t count = 0, bytes = 0;
-    int code = piece_symbols(encoding, piece, &count);
-    if (code != LOAM_OK)
-        return code;
-    const struct lm_symbol *symbols = encoding->workspace->symbols;
-    /* Offsets of a cached piece come from its tokens' lengths: a piece with a byte that no token stands for is not
-     * kept. */
-    for (size_t i = 0; i < count; i++)
-        bytes += encoding->tokenizer->vocabulary.tokens[symbols[i].id].length;
-    if (count <= LM_CACHE_IDS && bytes == piece->length) {
-        line[1] = line[0];
-        memcpy(line->key, key, sizeof line->key);
-        line->length = (uint16_t)piece->length;
-        line->count = (uint16_t)count;
-        for (size_t i = 0; i < count; i++)
-            line->ids[i] = symbols[i].id;
-    }
-    return put_symbols(encoding, piece, symbols, count);
-}
-
-int lm_bpe_encode_piece(struct lm_encoding *encoding, const struct lm_span *piece, size_t room)
-{
-    struct lm_workspace *w = encoding->workspace;
-    if (piece->length > LM_CACHE_BYTES)
-        return lm_bpe_encode(encoding, piece);
-    if (!w->cache) {
-        w->cache = lm_alloc(LM_CACHE_LINES, sizeof *w->cache, encoding->error);
-        if (!w->cache)
-            return LOAM_ENOMEM;
-    }
-    uint64_t key[4];
-    if (room >= LM_CACHE_BYTES) {
-        load_key(key, piece->text, piece->length);
-    } else {
-        char padded[LM_CACHE_BYTES] = {0};
-        memcpy(padded, piece->text, piece->length);
-        load_key(key, padded, piece->length);
-    }
-    struct lm_cached *line = &w->cache[cache_line(key, piece->length) & ~(size_t)1];
-    if (same_line(line, key, piece->length))
-        return put_line(encoding, piece, line);
-    if (same_line(line + 1, key, piece->length)) {
-        struct lm_cached recent = line[1];
-        line[1] = line[0];
-        line[0] = recent;
-        return put_line(encoding, piece, line);
-    }
-    return encode_and_keep(encoding, piece, key, line);
+    int code = lm_bpe_symbols(encoding, piece, &count);
+    return code == LOAM_OK ? lm_bpe_put_symbols(encoding, piece, count) : code;
 }

@@ -2,28 +2,14 @@
  * as tokenizer.json says, with the pattern that cuts texts given by a name (tokenizer.ggml.pre). Keys: ggml's
  * docs/gguf.md; names of patterns: llama.cpp's. */
 #include "internal.h"
-#include "gguf_pieces.h"
+#include "describe.h"
+#include "pieces.h"
+#include "readers.h"
 #include "tensor/tensor.h"
 
 #include <stdio.h>
 
-#define LLAMA3                                                                                                         \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "                                         \
-    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define QWEN2                                                                                                          \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "                                              \
-    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
 enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_DEFINED = 4, TOKEN_UNUSED = 5 };
-
-static const struct {
-    const char *name, *pattern; /* NULL: GPT-2's, which ByteLevel has inside */
-    bool ignore_merges;
-} patterns[] = {
-    {"gpt-2", NULL, false},   {"default", NULL, false}, {"llama-bpe", LLAMA3, true},
-    {"llama3", LLAMA3, true}, {"qwen2", QWEN2, false},
-};
-enum { PATTERNS = sizeof patterns / sizeof *patterns };
 
 /* --- Reading --- */
 
@@ -31,7 +17,7 @@ struct source {
     const struct lm_gguf *file;
     const struct lm_gguf_value *tokens, *types, *merges;
     const struct lm_gguf_value *scores; /* of SentencePiece's pieces; NULL: byte-level BPE */
-    int pattern;
+    const struct lm_named_pattern *pattern;
 };
 
 static int find_pattern(const struct lm_gguf *file, const char *name, struct source *source, loam_error *error)
@@ -41,13 +27,12 @@ static int find_pattern(const struct lm_gguf *file, const char *name, struct sou
         lm_gguf_find(file, "tokenizer.ggml.pre") ? lm_gguf_text(file, "tokenizer.ggml.pre", &pre, error) : LOAM_OK;
     if (code)
         return code;
-    for (int i = 0; i < PATTERNS; i++)
-        if (!strcmp(pre, patterns[i].name))
-            source->pattern = i;
-    if (source->pattern < 0)
+    source->pattern = lm_pattern_of_gguf(pre);
+    if (!source->pattern)
         return lm_fail(error, LOAM_EUNSUPPORTED,
-                       "%s: tokenizer.ggml.pre: found \"%s\", wanted gpt-2, default, llama-bpe or qwen2; use the "
-                       "model's directory with tokenizer.json instead",
+                       "%s: tokenizer.ggml.pre: found \"%s\", wanted the name of a pattern that loam knows (gpt-2, "
+                       "llama-bpe, qwen2, starcoder, gpt-4o, tekken, deepseek-v3, …); use the model's directory with "
+                       "tokenizer.json instead",
                        name, pre);
     return lm_gguf_array(file, "tokenizer.ggml.merges", LM_GGUF_TEXT, &source->merges, error);
 }
@@ -65,7 +50,7 @@ static int check_count(const struct source *source, const char *name, const char
 static int find_source(const struct lm_gguf *file, const char *name, struct source *source, loam_error *error)
 {
     const char *model;
-    *source = (struct source){.file = file, .pattern = -1};
+    *source = (struct source){.file = file};
     int code = lm_gguf_text(file, "tokenizer.ggml.model", &model, error);
     if (code)
         return code;
@@ -89,55 +74,6 @@ static int find_source(const struct lm_gguf *file, const char *name, struct sour
     return code ? code : check_count(source, name, "tokenizer.ggml.scores", source->scores, error);
 }
 
-static void put_text(struct lm_json_writer *json, const char *key, const char *text)
-{
-    lm_json_key(json, key);
-    lm_json_text(json, text);
-}
-
-static void put_flag(struct lm_json_writer *json, const char *key, bool flag)
-{
-    lm_json_key(json, key);
-    lm_json_bool(json, flag);
-}
-
-static void put_byte_level(struct lm_json_writer *json, bool regex)
-{
-    lm_json_begin_object(json);
-    put_text(json, "type", "ByteLevel");
-    put_flag(json, "add_prefix_space", false);
-    put_flag(json, "trim_offsets", true);
-    put_flag(json, "use_regex", regex);
-    lm_json_end_object(json);
-}
-
-static void put_cutting(struct lm_json_writer *json, const char *pattern)
-{
-    lm_json_key(json, "pre_tokenizer");
-    if (!pattern) {
-        put_byte_level(json, true);
-    } else {
-        lm_json_begin_object(json);
-        put_text(json, "type", "Sequence");
-        lm_json_key(json, "pretokenizers");
-        lm_json_begin_array(json);
-        lm_json_begin_object(json);
-        put_text(json, "type", "Split");
-        lm_json_key(json, "pattern");
-        lm_json_begin_object(json);
-        put_text(json, "Regex", pattern);
-        lm_json_end_object(json);
-        put_text(json, "behavior", "Isolated");
-        put_flag(json, "invert", false);
-        lm_json_end_object(json);
-        put_byte_level(json, false);
-        lm_json_end_array(json);
-        lm_json_end_object(json);
-    }
-    lm_json_key(json, "decoder");
-    put_byte_level(json, true);
-}
-
 static int type_of(struct lm_gguf_items *types)
 {
     struct lm_gguf_value type;
@@ -154,176 +90,88 @@ static void put_added(struct lm_json_writer *json, const struct source *source)
     lm_json_begin_array(json);
     for (int64_t id = 0; lm_gguf_next(&tokens, &token); id++) {
         const int type = type_of(&types);
-        if (type != TOKEN_CONTROL && type != TOKEN_DEFINED && type != TOKEN_UNKNOWN)
-            continue;
-        lm_json_begin_object(json);
-        lm_json_key(json, "id");
-        lm_json_int(json, id);
-        lm_json_key(json, "content");
-        lm_json_string(json, token.text, token.length);
-        put_flag(json, "single_word", false);
-        put_flag(json, "lstrip", false);
-        put_flag(json, "rstrip", false);
-        put_flag(json, "normalized", false);
-        put_flag(json, "special", type != TOKEN_DEFINED);
-        lm_json_end_object(json);
+        if (type == TOKEN_CONTROL || type == TOKEN_DEFINED || type == TOKEN_UNKNOWN)
+            lm_put_added(json, id, token.text, token.length, type != TOKEN_DEFINED);
     }
     lm_json_end_array(json);
 }
 
-static int put_pieces(struct lm_json_writer *json, const struct source *source, loam_error *error)
+static int put_model(struct lm_json_writer *json, const struct source *source, loam_error *error)
 {
-    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = lm_gguf_items(source->types),
-                         scores = lm_gguf_items(source->scores);
-    struct lm_gguf_value token, score;
-    struct lm_pieces pieces = {lm_alloc((size_t)source->tokens->count, sizeof *pieces.data, error), 0};
-    if (!pieces.data)
-        return LOAM_ENOMEM;
-    while (lm_gguf_next(&tokens, &token) && lm_gguf_next(&scores, &score)) {
-        const float value = (float)score.number;
-        pieces.data[pieces.count++] =
-            (struct lm_piece){token.text, token.length, value == value ? value : 0, type_of(&types) == TOKEN_NORMAL};
-    }
-    const int code = lm_pieces_put_merges(json, &pieces, error);
-    lm_free(pieces.data);
-    return code;
-}
-
-static int put_vocabulary(struct lm_json_writer *json, const struct source *source, loam_error *error)
-{
-    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = {0}, merges = {0};
+    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = {0}, merges;
     struct lm_gguf_value token;
-    struct lm_bytes key = {0};
-    int code = LOAM_OK;
     if (source->types)
         types = lm_gguf_items(source->types);
     lm_json_key(json, "vocab");
     lm_json_begin_object(json);
-    for (int64_t id = 0; !code && lm_gguf_next(&tokens, &token); id++) {
+    for (int64_t id = 0; lm_gguf_next(&tokens, &token); id++) {
         const int type = type_of(&types);
-        if (!source->scores && (type == TOKEN_CONTROL || type == TOKEN_DEFINED || type == TOKEN_UNUSED))
+        if (type == TOKEN_CONTROL || type == TOKEN_DEFINED || type == TOKEN_UNUSED)
             continue;
-        key.length = 0;
-        if (memchr(token.text, 0, token.length) || lm_utf8_check(token.text, token.length) != token.length)
-            code = lm_fail(error, LOAM_EFORMAT,
+        if (lm_utf8_check(token.text, token.length) != token.length)
+            return lm_fail(error, LOAM_EFORMAT,
                            "%s: tokenizer.ggml.tokens: token %lld: found bytes that are not UTF-8; the file is damaged",
                            lm_gguf_path(source->file), (long long)id);
-        if (!code)
-            code = lm_bytes_append(&key, token.text, token.length, error);
-        if (code)
-            break;
-        lm_json_key(json, key.data ? key.data : "");
+        lm_json_key_text(json, token.text, token.length);
         lm_json_int(json, id);
     }
     lm_json_end_object(json);
-    lm_bytes_free(&key);
-    if (code || source->scores)
-        return code ? code : put_pieces(json, source, error);
     merges = lm_gguf_items(source->merges);
     lm_json_key(json, "merges");
     lm_json_begin_array(json);
     while (lm_gguf_next(&merges, &token))
         lm_json_string(json, token.text, token.length);
     lm_json_end_array(json);
-    return code;
+    return LOAM_OK;
 }
 
-static void put_replacement(struct lm_json_writer *json, const char *old, const char *new)
-{
-    lm_json_begin_object(json);
-    put_text(json, "type", "Replace");
-    lm_json_key(json, "pattern");
-    lm_json_begin_object(json);
-    put_text(json, "String", old);
-    lm_json_end_object(json);
-    put_text(json, "content", new);
-    lm_json_end_object(json);
-}
-
-static void put_simple(struct lm_json_writer *json, const char *type, const char *key, const char *text)
-{
-    lm_json_begin_object(json);
-    put_text(json, "type", type);
-    if (key)
-        put_text(json, key, text);
-    lm_json_end_object(json);
-}
-
-/* SentencePiece's way with blanks: each is U+2581, and one stands before the text. */
-static void put_blanks(struct lm_json_writer *json, bool prefix)
-{
-    static const char blank[] = "\xe2\x96\x81";
-    lm_json_key(json, "normalizer");
-    lm_json_begin_object(json);
-    put_text(json, "type", "Sequence");
-    lm_json_key(json, "normalizers");
-    lm_json_begin_array(json);
-    if (prefix)
-        put_simple(json, "Prepend", "prepend", blank);
-    put_replacement(json, " ", blank);
-    lm_json_end_array(json);
-    lm_json_end_object(json);
-    lm_json_key(json, "decoder");
-    lm_json_begin_object(json);
-    put_text(json, "type", "Sequence");
-    lm_json_key(json, "decoders");
-    lm_json_begin_array(json);
-    put_replacement(json, blank, " ");
-    put_simple(json, "ByteFallback", NULL, NULL);
-    put_simple(json, "Fuse", NULL, NULL);
-    if (prefix) {
-        lm_json_begin_object(json);
-        put_text(json, "type", "Strip");
-        put_text(json, "content", " ");
-        lm_json_key(json, "start");
-        lm_json_int(json, 1);
-        lm_json_key(json, "stop");
-        lm_json_int(json, 0);
-        lm_json_end_object(json);
-    }
-    lm_json_end_array(json);
-    lm_json_end_object(json);
-}
-
-/* The token that stands for what has no other, by its type. */
-static void put_unknown(struct lm_json_writer *json, const struct source *source)
-{
-    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = lm_gguf_items(source->types);
-    struct lm_gguf_value token;
-    while (lm_gguf_next(&tokens, &token))
-        if (type_of(&types) == TOKEN_UNKNOWN) {
-            lm_json_key(json, "unk_token");
-            lm_json_string(json, token.text, token.length);
-            return;
-        }
-}
-
-static int to_json(const struct source *source, struct lm_bytes *out, loam_error *error)
+static int bytes_to_json(const struct source *source, struct lm_bytes *out, loam_error *error)
 {
     struct lm_json_writer json = lm_json_writer(out, -1);
     lm_json_begin_object(&json);
-    put_text(&json, "version", "1.0");
+    lm_put_text(&json, "version", "1.0");
     put_added(&json, source);
-    bool prefix = true;
-    if (source->scores && lm_gguf_find(source->file, "tokenizer.ggml.add_space_prefix") &&
-        lm_gguf_bool(source->file, "tokenizer.ggml.add_space_prefix", &prefix, error))
-        return LOAM_EFORMAT;
-    if (source->scores)
-        put_blanks(&json, prefix);
-    else
-        put_cutting(&json, patterns[source->pattern].pattern);
+    lm_put_byte_level_parts(&json, source->pattern->patterns, source->pattern->count);
     lm_json_key(&json, "model");
     lm_json_begin_object(&json);
-    put_text(&json, "type", "BPE");
-    put_flag(&json, "ignore_merges", !source->scores && patterns[source->pattern].ignore_merges);
-    put_flag(&json, "byte_fallback", source->scores != NULL);
-    put_flag(&json, "fuse_unk", source->scores != NULL);
-    if (source->scores)
-        put_unknown(&json, source);
-    int code = put_vocabulary(&json, source, error);
+    lm_put_text(&json, "type", "BPE");
+    lm_put_flag(&json, "ignore_merges", source->pattern->ignores_merges);
+    const int code = put_model(&json, source, error);
     lm_json_end_object(&json);
     lm_json_end_object(&json);
     return code ? code : lm_json_writer_finish(&json, error);
+}
+
+static int read_flag(const struct lm_gguf *file, const char *key, bool *flag, loam_error *error)
+{
+    return lm_gguf_find(file, key) ? lm_gguf_bool(file, key, flag, error) : LOAM_OK;
+}
+
+static int pieces_to_json(const struct source *source, const char *name, struct lm_bytes *out, loam_error *error)
+{
+    struct lm_gguf_items tokens = lm_gguf_items(source->tokens), types = lm_gguf_items(source->types),
+                         scores = lm_gguf_items(source->scores);
+    struct lm_gguf_value token, score;
+    struct lm_pieces pieces = {.data = lm_alloc((size_t)source->tokens->count + 1, sizeof *pieces.data, error),
+                               .byte_fallback = true,
+                               .dummy_prefix = true,
+                               .escapes = true};
+    if (!pieces.data)
+        return LOAM_ENOMEM;
+    while (lm_gguf_next(&tokens, &token) && lm_gguf_next(&scores, &score)) {
+        const float value = (float)score.number;
+        const int type = type_of(&types);
+        pieces.data[pieces.count++] =
+            (struct lm_piece){token.text, token.length, value == value ? value : 0,
+                              type >= TOKEN_NORMAL && type <= LM_PIECE_BYTE ? (enum lm_piece_type)type : LM_PIECE_UNUSED};
+    }
+    int code = read_flag(source->file, "tokenizer.ggml.add_space_prefix", &pieces.dummy_prefix, error);
+    if (!code)
+        code = read_flag(source->file, "tokenizer.ggml.remove_extra_whitespaces", &pieces.removes_blanks, error);
+    if (!code)
+        code = lm_pieces_to_json(&pieces, name, out, error);
+    lm_free(pieces.data);
+    return code;
 }
 
 /* An id of the metadata that names an added token, or -1. */
@@ -335,6 +183,21 @@ static int32_t named_token(const struct lm_gguf *file, const struct lm_tokenizer
     return lm_tokenizer_is_special(tokenizer, (int32_t)value->integer) ? (int32_t)value->integer : -1;
 }
 
+/* add_bos_token and add_eos_token, where the file has them. */
+static int read_adds(const struct lm_gguf *file, struct lm_tokenizer *tokenizer, loam_error *error)
+{
+    bool front = lm_tokenizer_adds_bos(tokenizer), back = false;
+    int code = read_flag(file, "tokenizer.ggml.add_bos_token", &front, error);
+    if (!code)
+        code = read_flag(file, "tokenizer.ggml.add_eos_token", &back, error);
+    tokenizer->front.length = tokenizer->back.length = 0;
+    if (!code && front && tokenizer->bos >= 0)
+        code = lm_ids_push(&tokenizer->front, tokenizer->bos, error);
+    if (!code && back && tokenizer->eos >= 0)
+        code = lm_ids_push(&tokenizer->back, tokenizer->eos, error);
+    return code ? code : lm_postprocessor_describe(tokenizer, error);
+}
+
 static int read_open(const struct lm_gguf *file, const char *name, struct lm_tokenizer **tokenizer, loam_error *error)
 {
     struct source source;
@@ -342,7 +205,7 @@ static int read_open(const struct lm_gguf *file, const char *name, struct lm_tok
     struct lm_tokenizer *made = NULL;
     int code = find_source(file, name, &source, error);
     if (!code)
-        code = to_json(&source, &json, error);
+        code = source.scores ? pieces_to_json(&source, name, &json, error) : bytes_to_json(&source, &json, error);
     if (!code)
         code = lm_tokenizer_from_json(json.data, json.length, name, &made, error);
     lm_bytes_free(&json);
@@ -352,6 +215,8 @@ static int read_open(const struct lm_gguf *file, const char *name, struct lm_tok
                   eos = named_token(file, made, "tokenizer.ggml.eos_token_id");
     code =
         lm_tokenizer_set_bos_eos_pad(made, bos, eos, named_token(file, made, "tokenizer.ggml.padding_token_id"), error);
+    if (!code)
+        code = read_adds(file, made, error);
     if (code)
         lm_tokenizer_free(made);
     else
@@ -387,12 +252,16 @@ static const char *pattern_name(const struct lm_value *root)
     const struct lm_value *regex = lm_value_find(cutting, "use_regex");
     if (!strcmp(text_at(cutting, "type"), "ByteLevel") && (!regex || regex->truth))
         return "gpt-2";
-    if (!list || list->kind != LM_ARRAY || list->length == 0)
+    if (!list || list->kind != LM_ARRAY)
         return NULL;
-    const char *pattern = text_at(lm_value_find(&list->items[0], "pattern"), "Regex");
-    for (int i = 0; i < PATTERNS; i++)
-        if (patterns[i].pattern && !strcmp(pattern, patterns[i].pattern))
-            return patterns[i].name;
+    const struct lm_named_pattern *named;
+    for (size_t i = 0; (named = lm_pattern_of_gguf_at(i)) != NULL; i++) {
+        bool same = named->count && list->length == named->count + 1;
+        for (size_t k = 0; same && k < named->count; k++)
+            same = !strcmp(text_at(lm_value_find(&list->items[k], "pattern"), "Regex"), named->patterns[k]);
+        if (same)
+            return named->name;
+    }
     return NULL;
 }
 

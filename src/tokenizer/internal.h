@@ -8,6 +8,7 @@
 #ifndef LOAM_TOKENIZER_INTERNAL_H
 #define LOAM_TOKENIZER_INTERNAL_H
 
+#include "double_array.h"
 #include "scanner.h"
 #include "tokenizer.h"
 #include "unicode.h"
@@ -29,6 +30,8 @@ struct lm_stage {
     size_t length;
     char *content; /* what is put in its place */
     size_t content_length;
+    struct lm_charsmap *charsmap;     /* Precompiled */
+    struct lm_literals *literals;     /* instead of regex */
     struct lm_regex *regex;           /* instead of text */
     const struct lm_pattern *pattern; /* instead of regex */
     enum lm_behaviour behaviour;
@@ -40,6 +43,7 @@ struct lm_stages {
     size_t count;
 };
 struct lm_stage *lm_stages_push(struct lm_stages *stages, loam_error *error);
+void lm_stages_clear(struct lm_stages *stages); /* frees what the stages hold, not the list */
 void lm_stages_free(struct lm_stages *stages);
 /* The complaint about an object whose 'type' is none of the known. */
 int lm_type_fail(const struct lm_document *document, const struct lm_value *object, const char *known,
@@ -47,6 +51,14 @@ int lm_type_fail(const struct lm_document *document, const struct lm_value *obje
 /* Compiles the string `value`. */
 int lm_regex_of(const struct lm_document *document, const struct lm_value *value, struct lm_regex **regex,
                 loam_error *error);
+
+/* literals.c: a regular expression that is nothing but texts with | between them, as a set. *literals stays NULL for any
+ * other. Vocabularies with thousands of user-defined pieces are split by such. */
+int lm_literals_of(const char *regex, size_t length, struct lm_literals **literals, loam_error *error);
+/* The first match at or behind `at`: of the texts that begin at one place the one that stands first. */
+bool lm_literals_find(const struct lm_literals *literals, const char *text, size_t length, size_t at, size_t *start,
+                      size_t *end);
+void lm_literals_free(struct lm_literals *literals);
 
 /* (left id, right id) → rank and merged id; open addressing. */
 struct lm_pair {
@@ -56,9 +68,15 @@ struct lm_pair {
 struct lm_pairs {
     struct lm_pair *slots;
     size_t slot_count, used;
+    uint64_t *filter;   /* NULL, or a bit for each pair: most pairs that do not merge are told by it, near the processor */
+    size_t filter_mask; /* bits - 1 */
+    uint64_t *of_bytes; /* [256 * 256]: what lm_pairs_get gives for the tokens of two bytes; NULL: not byte level, or a
+                           byte has no token */
 };
 int lm_pairs_reserve(struct lm_pairs *pairs, size_t count, loam_error *error);
 int lm_pairs_set(struct lm_pairs *pairs, int32_t left, int32_t right, uint32_t rank, int32_t merged, loam_error *error);
+/* Makes what only speeds lm_pairs_get up; the next lm_pairs_set drops it again. `bytes`: ids of the 256 bytes, or NULL. */
+int lm_pairs_seal(struct lm_pairs *pairs, const int32_t *bytes, loam_error *error);
 void lm_pairs_free(struct lm_pairs *pairs);
 
 static inline size_t lm_pairs_slot(const struct lm_pairs *pairs, uint64_t key)
@@ -67,10 +85,27 @@ static inline size_t lm_pairs_slot(const struct lm_pairs *pairs, uint64_t key)
     return (size_t)((mixed ^ mixed >> 32) & (pairs->slot_count - 1));
 }
 
+static inline size_t lm_pairs_bit(const struct lm_pairs *pairs, uint64_t key)
+{
+    return (size_t)(key * UINT64_C(0xBF58476D1CE4E5B9) >> 34) & pairs->filter_mask;
+}
+
+/* The pair will be asked for or set soon. */
+static inline void lm_pairs_expect(const struct lm_pairs *pairs, int32_t left, int32_t right)
+{
+    if (pairs->slot_count)
+        __builtin_prefetch(&pairs->slots[lm_pairs_slot(pairs, (uint64_t)(uint32_t)left << 32 | (uint32_t)right)], 1);
+}
+
 /* UINT64_MAX where the two do not merge. */
 static inline uint64_t lm_pairs_get(const struct lm_pairs *pairs, int32_t left, int32_t right)
 {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    if (pairs->filter) {
+        size_t bit = lm_pairs_bit(pairs, key);
+        if (!(pairs->filter[bit / 64] >> bit % 64 & 1))
+            return UINT64_MAX;
+    }
     for (size_t slot = lm_pairs_slot(pairs, key);; slot = (slot + 1) & (pairs->slot_count - 1)) {
         const struct lm_pair *pair = &pairs->slots[slot];
         if (pair->key == key)
@@ -88,11 +123,15 @@ struct lm_model_part {
     struct lm_pairs pairs; /* BPE */
     int32_t bytes[256];    /* BPE, byte level: id of each byte; byte fallback: id of <0xNN>; -1: none */
     bool byte_fallback, fuse_unknown, ignore_merges;
+    bool by_words; /* BPE with U+2581 for blanks: words may be encoded one by one */
+    char *unknown_name; /* as the file gives it, or NULL */
     char *prefix, *suffix; /* of a piece that goes on, of one that ends a word; "" for none */
     double *scores;        /* Unigram: by id */
     size_t score_count;
     double unknown_score;
     size_t longest_word; /* WordPiece: characters; longer words are unknown */
+    struct lm_double_array pieces; /* Unigram, WordPiece: the tokens that text may give */
+    int32_t inner;                 /* WordPiece: the state behind the prefix of pieces that go on; -1: there are none */
 };
 
 struct lm_added {
@@ -120,6 +159,8 @@ struct lm_tokenizer {
     struct lm_vocabulary vocabulary;
     struct lm_model_part model;
     bool byte_level; /* tokens are bytes; keys in files are written in the byte alphabet */
+    bool lettered;   /* bytes as well, but the pipeline and the model work on them as letters of the byte alphabet */
+    bool decodes_alone; /* each token gives its text whatever comes behind it */
     struct lm_stages normalizer, pretokenizer, decoder;
     struct lm_ids front, back;       /* what the post-processor adds */
     struct lm_bytes parts[LM_PARTS]; /* JSON of each part, "null" where there is none */
@@ -159,28 +200,25 @@ struct lm_symbol {
     uint32_t bytes; /* of the text */
 };
 
-struct lm_cached {   /* one line of the cache: a piece and its ids */
-    uint64_t key[4]; /* the piece's bytes, zeros behind them */
-    uint16_t length, count;
-    int32_t ids[7];
-};
-enum { LM_CACHE_LINES = 1 << 16, LM_CACHE_BYTES = 32, LM_CACHE_IDS = 7 };
+struct lm_piece_cache; /* piece_cache.c */
+enum { LM_CACHE_IDS = 8 }; /* ids that a cached piece may write behind the list's length */
 enum { LM_STAGES_MOST = 64 };
 
 /* What one thread needs while it encodes; kept for the next. */
 struct lm_workspace {
     struct lm_workspace *next;
-    struct lm_cached *cache;
+    struct lm_piece_cache *cache; /* pieces met before and their ids */
     struct lm_symbol *symbols;
     uint64_t *best, *heap;
     int32_t *links; /* [2 * capacity]: before, behind */
     size_t symbol_capacity, list_capacity;
+    struct lm_text clean;                       /* the text made valid */
     struct lm_text texts[2];                    /* the normalizer's */
     struct lm_text stage_texts[LM_STAGES_MOST]; /* the pre-tokenizer's, one a stage */
     int32_t *points;                            /* code points of a normalizer's segment */
     size_t point_capacity;
-    double *costs; /* Unigram */
-    size_t cost_capacity;
+    struct lm_step *steps; /* Unigram; all 0 between pieces */
+    size_t step_capacity;
     struct lm_regex_match *match;
 };
 int lm_pool_create(struct lm_pool **pool, loam_error *error);
@@ -188,43 +226,72 @@ void lm_pool_free(struct lm_pool *pool);
 int lm_pool_take(struct lm_pool *pool, struct lm_workspace **workspace, loam_error *error);
 void lm_pool_give(struct lm_pool *pool, struct lm_workspace *workspace);
 
+struct lm_encoding;
+/* Appends the place in the source of [at, end) of the span to starts and ends. */
+int lm_encoding_place(struct lm_encoding *encoding, const struct lm_span *span, size_t at, size_t end);
 struct lm_encoding {
     const struct lm_tokenizer *tokenizer;
     struct lm_workspace *workspace;
-    struct lm_ids *ids, *starts; /* starts may be NULL */
+    struct lm_ids *ids, *starts, *ends; /* starts may be NULL, ends too */
+    const char *source;                 /* the whole text */
+    size_t source_length;
     unsigned flags;
     loam_error *error;
+    /* Where not NULL: gets the pieces instead of the model. */
+    int (*take)(void *user, const char *piece, size_t length);
+    void *user;
 };
-static inline int lm_encoding_push(struct lm_encoding *encoding, int32_t id, const struct lm_span *span, size_t at)
+/* A token that stands for [at, end) of the span. */
+static inline int lm_encoding_push(struct lm_encoding *encoding, int32_t id, const struct lm_span *span, size_t at,
+                                   size_t end)
 {
     int code = lm_ids_push(encoding->ids, id, encoding->error);
-    if (code == LOAM_OK && encoding->starts)
-        code = lm_ids_push(encoding->starts, (int32_t)(span->base + (span->origins ? (size_t)span->origins[at] : at)),
-                           encoding->error);
-    return code;
+    return code == LOAM_OK && encoding->starts ? lm_encoding_place(encoding, span, at, end) : code;
 }
 
 /* Each part: from its JSON (`value` may be NULL or null: nothing to do), and at work. */
 int lm_normalizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
                        loam_error *error);
+/* Whether some step writes the text in the byte alphabet. */
+bool lm_normalizer_lettered(const struct lm_stages *stages);
 /* The span normalized: *out is the span itself where nothing changes, else in one of the workspace's texts. */
 int lm_normalize(const struct lm_tokenizer *tokenizer, struct lm_workspace *workspace, const struct lm_span *span,
                  bool origins, struct lm_span *out, loam_error *error);
 
 int lm_pretokenizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
-                         bool *byte_level, loam_error *error);
+                         loam_error *error);
+/* Whether some step writes the text in the byte alphabet. */
+bool lm_pretokenizer_lettered(const struct lm_stages *stages);
+/* Takes that step out where there is one and it is the last: a byte-level model takes the bytes themselves. */
+bool lm_pretokenizer_drop_letters(struct lm_stages *stages);
 /* Splits the span and gives each piece to the model. */
 int lm_pretokenize(struct lm_encoding *encoding, const struct lm_span *span);
 
+/* Whether the model (its JSON may be NULL) merges bytes: BPE without prefixes, suffixes and byte fallback. */
+bool lm_model_takes_bytes(const struct lm_value *model);
+/* Whether decoding only puts tokens together and reads their letters as bytes. */
+bool lm_decoder_is_byte_level(const struct lm_stages *stages);
 int lm_model_read(const struct lm_document *document, const struct lm_value *value, struct lm_tokenizer *tokenizer,
                   loam_error *error);
 /* The tables computed from the vocabulary once it is there. */
-void lm_model_finish(struct lm_tokenizer *tokenizer);
+int lm_model_finish(struct lm_tokenizer *tokenizer, loam_error *error);
 int lm_model_encode(struct lm_encoding *encoding, const struct lm_span *piece);
+/* The tokens by their texts, for models that walk along them. */
+int lm_model_index(struct lm_tokenizer *tokenizer, loam_error *error);
+int lm_unigram_finish(struct lm_tokenizer *tokenizer, loam_error *error);
+int lm_unigram_encode(struct lm_encoding *encoding, const struct lm_span *piece);
+int lm_wordpiece_finish(struct lm_tokenizer *tokenizer, loam_error *error);
+int lm_wordpiece_encode(struct lm_encoding *encoding, const struct lm_span *piece);
+int lm_wordlevel_encode(struct lm_encoding *encoding, const struct lm_span *piece);
 int lm_bpe_encode(struct lm_encoding *encoding, const struct lm_span *piece);
-/* A piece cut by a scanner out of a text for a byte-level model: the fast way. `room`: bytes that may be read from its
- * start. */
+/* The piece's symbols into the workspace. */
+int lm_bpe_symbols(struct lm_encoding *encoding, const struct lm_span *piece, size_t *count);
+int lm_bpe_put_symbols(struct lm_encoding *encoding, const struct lm_span *piece, size_t count);
+/* A piece of a byte-level model, through the cache. `room`: bytes that may be read from its start. */
 int lm_bpe_encode_piece(struct lm_encoding *encoding, const struct lm_span *piece, size_t room);
+/* All of a text that one scanner cuts into pieces, none left over: the fast way. */
+int lm_bpe_encode_scanned(struct lm_encoding *encoding, lm_scan scan, const struct lm_span *span);
+void lm_piece_cache_free(struct lm_piece_cache *cache);
 int lm_model_write(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, loam_error *error);
 void lm_model_free(struct lm_model_part *model);
 
@@ -235,12 +302,34 @@ int lm_postprocessor_describe(struct lm_tokenizer *tokenizer, loam_error *error)
 
 int lm_decoder_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
                     loam_error *error);
-/* Appends what a token gives; `first`: no token stood before it. */
-int lm_decode_token(const struct lm_tokenizer *tokenizer, int32_t id, bool first, struct lm_bytes *out,
-                    loam_error *error);
+/* Where decoding stands between two tokens. Starts as {0}. */
+struct lm_decoding {
+    size_t tokens;    /* so far */
+    int64_t stripped; /* characters taken off the beginning of the text */
+    bool begun;       /* nothing more is taken off there */
+    bool whole_runs;  /* bytes in a row (byte fallback) that are not UTF-8 together become U+FFFD each */
+    size_t run;       /* such bytes at the end of the output */
+};
+/* Appends what a token gives, for decoders that decode alone; and what is due at the end. */
+int lm_decode_token(const struct lm_tokenizer *tokenizer, int32_t id, struct lm_decoding *decoding,
+                    struct lm_bytes *out, loam_error *error);
+int lm_decode_end(struct lm_decoding *decoding, struct lm_bytes *out, loam_error *error);
+/* Any decoder: appends what the tokens give together. */
+int lm_decode_list(const struct lm_tokenizer *tokenizer, const int32_t *ids, size_t count, struct lm_bytes *out,
+                   loam_error *error);
+/* Whether what comes behind the token may change its own text: a byte of a run. */
+bool lm_decoder_waits(const struct lm_tokenizer *tokenizer, int32_t id);
+/* Whether every token decodes alone. */
+bool lm_decoder_alone(const struct lm_stages *stages);
+size_t lm_broken_length(const char *text, size_t length);
 
 /* Takes over no memory: copies. The id must be in the vocabulary. */
 int lm_added_push(struct lm_tokenizer *tokenizer, const struct lm_added *added, loam_error *error);
+/* An added token of another list: its flags (where `flags`) go before those known; one whose content or id the
+ * vocabulary gives otherwise is left out. lm_tokenizer_refresh is due behind the last. */
+int lm_added_put(struct lm_tokenizer *tokenizer, const struct lm_added *added, bool flags, loam_error *error);
+/* Builds anew what depends on added tokens. */
+int lm_tokenizer_refresh(struct lm_tokenizer *tokenizer, loam_error *error);
 /* Builds the two tries anew. */
 int lm_added_index(struct lm_tokenizer *tokenizer, loam_error *error);
 /* Where the next added token of the trie lies at or behind `at`. */
@@ -262,9 +351,6 @@ int lm_tokenizer_pipeline(struct lm_tokenizer *tokenizer, const struct lm_docume
 int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_document *document,
                           const struct lm_value *root, loam_error *error);
 
-/* The JSON of a byte-level pipeline that splits by the regular expression. */
-int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *error);
-
 /* Readers of the formats. `name` is what messages call the input. */
 int lm_tokenizer_from_json(const char *text, size_t length, const char *name, struct lm_tokenizer **tokenizer,
                            loam_error *error);
@@ -273,6 +359,9 @@ int lm_tokenizer_to_json(const struct lm_tokenizer *tokenizer, struct lm_bytes *
 int lm_settings_read(struct lm_tokenizer *tokenizer, const char *directory, loam_error *error);
 int lm_settings_write(const struct lm_tokenizer *tokenizer, const char *directory, loam_error *error);
 
+/* Any vocabulary that is one file, by its content. */
+int lm_tokenizer_from_bytes(const char *data, size_t size, const char *name, const char *family,
+                            struct lm_tokenizer **tokenizer, loam_error *error);
 /* gguf.c: a tokenizer out of a GGUF file in memory. */
 int lm_tokenizer_from_gguf(const char *data, size_t size, const char *name, struct lm_tokenizer **tokenizer, loam_error *error);
 

@@ -1,17 +1,74 @@
 /* Models: which one a file holds, its vocabulary, and the way to its own encoder. */
 #include "byte_alphabet.h"
+#include "describe.h"
 #include "internal.h"
 
 #include <stdlib.h>
 
 enum { KEY_LIMIT = 1 << 16, AFFIX_LIMIT = 64 }; /* bytes */
 
+enum { BLANK_BYTES = 3 };
+
+static bool is_blank(const char *text, size_t length)
+{
+    return length >= BLANK_BYTES && !memcmp(text, lm_blank, BLANK_BYTES);
+}
+
+/* Whether no token goes on behind a word's end: U+2581 stands nowhere in a token but at its beginning, once or several
+ * times. Then no merge crosses from a word to the blank behind it, and each word may be encoded by itself. */
+static bool ends_at_blanks(const struct lm_tokenizer *tokenizer)
+{
+    const struct lm_model_part *model = &tokenizer->model;
+    const struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
+    if (model->kind != LM_MODEL_BPE || tokenizer->byte_level || model->ignore_merges || *model->prefix || *model->suffix ||
+        lm_vocabulary_find(vocabulary, lm_blank, BLANK_BYTES, false) < 0)
+        return false;
+    for (size_t id = 0; id < vocabulary->size; id++) {
+        size_t length, at = 0;
+        const char *text = lm_vocabulary_text(vocabulary, (int32_t)id, &length);
+        if (vocabulary->flags[id] & LM_TOKEN_OUTSIDE)
+            continue;
+        while (is_blank(text + at, length - at))
+            at += BLANK_BYTES;
+        if (memmem(text + at, length - at, lm_blank, BLANK_BYTES))
+            return false;
+    }
+    return true;
+}
+
+/* A long text word by word: the cache knows words, and memory does not grow with the text. */
+static int encode_words(struct lm_encoding *encoding, const struct lm_span *piece)
+{
+    int code = LOAM_OK;
+    for (size_t at = 0; code == LOAM_OK && at < piece->length;) {
+        size_t end = at;
+        while (is_blank(piece->text + end, piece->length - end))
+            end += BLANK_BYTES;
+        const char *next = memmem(piece->text + end, piece->length - end, lm_blank, BLANK_BYTES);
+        end = next ? (size_t)(next - piece->text) : piece->length;
+        struct lm_span word = lm_span_part(piece, at, end);
+        code = lm_bpe_encode_piece(encoding, &word, piece->length - at);
+        at = end;
+    }
+    return code;
+}
+
 int lm_model_encode(struct lm_encoding *encoding, const struct lm_span *piece)
 {
     const struct lm_tokenizer *tokenizer = encoding->tokenizer;
     if (tokenizer->byte_level)
         return lm_bpe_encode_piece(encoding, piece, piece->length);
-    return lm_bpe_encode(encoding, piece);
+    switch (tokenizer->model.kind) {
+    case LM_MODEL_UNIGRAM:
+        return lm_unigram_encode(encoding, piece);
+    case LM_MODEL_WORDPIECE:
+        return lm_wordpiece_encode(encoding, piece);
+    case LM_MODEL_WORDLEVEL:
+        return lm_wordlevel_encode(encoding, piece);
+    case LM_MODEL_BPE:
+        break;
+    }
+    return tokenizer->model.by_words ? encode_words(encoding, piece) : lm_bpe_encode(encoding, piece);
 }
 
 void lm_model_free(struct lm_model_part *model)
@@ -19,7 +76,9 @@ void lm_model_free(struct lm_model_part *model)
     lm_pairs_free(&model->pairs);
     lm_free(model->prefix);
     lm_free(model->suffix);
+    lm_free(model->unknown_name);
     lm_free(model->scores);
+    lm_double_array_free(&model->pieces);
 }
 
 /* A key of the file as the token's text: plain bytes where the model is byte level. */
@@ -89,8 +148,28 @@ static int no_token(const struct lm_document *document, const struct lm_value *m
                          (int)(length < 80 ? length : 80), text);
 }
 
+/* The next merges to be entered. Their places in the table are asked for before they are needed: that is most of the
+ * time that a large list takes. */
+struct merge_queue {
+    struct {
+        int32_t left, right, merged;
+    } items[16];
+    size_t count;
+    uint32_t rank;
+};
+
+static int enter_merges(struct lm_tokenizer *tokenizer, struct merge_queue *queue, loam_error *error)
+{
+    int code = LOAM_OK;
+    for (size_t i = 0; code == LOAM_OK && i < queue->count; i++)
+        code = lm_pairs_set(&tokenizer->model.pairs, queue->items[i].left, queue->items[i].right, queue->rank++,
+                            queue->items[i].merged, error);
+    queue->count = 0;
+    return code;
+}
+
 static int read_merge(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *merge,
-                      uint32_t rank, loam_error *error)
+                      struct merge_queue *queue, loam_error *error)
 {
     struct merge_text halves = {0};
     int code = merge_halves(document, merge, &halves, error);
@@ -122,7 +201,11 @@ static int read_merge(struct lm_tokenizer *tokenizer, const struct lm_document *
     int32_t merged = lm_vocabulary_find(vocabulary, bytes, left_length + right_length, false);
     if (merged < 0)
         return no_token(document, merge, bytes, left_length + right_length, error);
-    return lm_pairs_set(&tokenizer->model.pairs, left, right, rank, merged, error);
+    lm_pairs_expect(&tokenizer->model.pairs, left, right);
+    queue->items[queue->count].left = left;
+    queue->items[queue->count].right = right;
+    queue->items[queue->count++].merged = merged;
+    return queue->count < sizeof queue->items / sizeof *queue->items ? LOAM_OK : enter_merges(tokenizer, queue, error);
 }
 
 static int read_merges(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *model,
@@ -131,10 +214,11 @@ static int read_merges(struct lm_tokenizer *tokenizer, const struct lm_document 
     const struct lm_value *merges = lm_value_find(model, "merges");
     if (!merges || merges->kind != LM_ARRAY)
         return lm_value_fail(document, merges ? merges : model, error, "wanted a list 'merges'");
+    struct merge_queue queue = {.count = 0};
     int code = lm_pairs_reserve(&tokenizer->model.pairs, merges->length, error);
     for (size_t i = 0; code == LOAM_OK && i < merges->length; i++)
-        code = read_merge(tokenizer, document, &merges->items[i], (uint32_t)i, error);
-    return code;
+        code = read_merge(tokenizer, document, &merges->items[i], &queue, error);
+    return code == LOAM_OK ? enter_merges(tokenizer, &queue, error) : code;
 }
 
 static int read_flag(const struct lm_document *document, const struct lm_value *object, const char *key, bool *flag,
@@ -159,6 +243,7 @@ static int read_affix(const struct lm_document *document, const struct lm_value 
     }
     if (length > AFFIX_LIMIT || strlen(text) != length)
         return lm_value_fail(document, value, error, "wanted at most %d bytes", AFFIX_LIMIT);
+    lm_free(*affix);
     *affix = lm_copy_string(text, length, error);
     return *affix ? LOAM_OK : LOAM_ENOMEM;
 }
@@ -167,7 +252,16 @@ static int read_bpe(struct lm_tokenizer *tokenizer, const struct lm_document *do
                     loam_error *error)
 {
     struct lm_model_part *model = &tokenizer->model;
-    int code = read_flag(document, value, "fuse_unk", &model->fuse_unknown, error);
+    const struct lm_value *dropout = lm_value_find(value, "dropout");
+    double rate = 0;
+    int code = dropout && dropout->kind != LM_NULL ? lm_value_double(document, dropout, &rate, error) : LOAM_OK;
+    if (code == LOAM_OK && rate != 0)
+        return lm_value_fail(document, dropout, error,
+                             "found a dropout of %g, wanted null: loam gives a text the same ids every time; set it to "
+                             "null for what the tokenizer does outside of training",
+                             rate);
+    if (code == LOAM_OK)
+        code = read_flag(document, value, "fuse_unk", &model->fuse_unknown, error);
     if (code == LOAM_OK)
         code = read_flag(document, value, "byte_fallback", &model->byte_fallback, error);
     if (code == LOAM_OK)
@@ -192,26 +286,133 @@ static int read_unknown(struct lm_tokenizer *tokenizer, const struct lm_document
     if (code != LOAM_OK)
         return code;
     tokenizer->model.unknown = lm_tokenizer_find_key(tokenizer, text, unknown->length);
-    if (tokenizer->model.unknown < 0)
+    if (tokenizer->model.unknown < 0 && tokenizer->model.kind == LM_MODEL_BPE)
         return lm_value_fail(document, unknown, error, "the unknown token '%s' is not in the vocabulary", text);
-    return LOAM_OK;
+    /* Word-level vocabularies name one whether they hold it or not; it is missed when a text needs it. */
+    tokenizer->model.unknown_name = lm_copy_string(text, unknown->length, error);
+    return tokenizer->model.unknown_name ? LOAM_OK : LOAM_ENOMEM;
+}
+
+static int read_wordpiece(struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                          const struct lm_value *value, loam_error *error)
+{
+    struct lm_model_part *model = &tokenizer->model;
+    const struct lm_value *longest = lm_value_find(value, "max_input_chars_per_word");
+    int64_t most = 100;
+    model->kind = LM_MODEL_WORDPIECE;
+    int code = longest ? lm_value_int(document, longest, 0, INT64_MAX, &most, error) : LOAM_OK;
+    model->longest_word = (size_t)most;
+    if (code == LOAM_OK)
+        code = read_affix(document, value, "continuing_subword_prefix", &model->prefix, error);
+    if (code == LOAM_OK && !lm_value_find(value, "continuing_subword_prefix")) {
+        lm_free(model->prefix);
+        model->prefix = lm_copy_string("##", 2, error);
+        code = model->prefix ? LOAM_OK : LOAM_ENOMEM;
+    }
+    return code == LOAM_OK ? read_vocabulary(tokenizer, document, value, error) : code;
+}
+
+/* ["piece", score] */
+static int read_piece(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *piece,
+                      size_t id, loam_error *error)
+{
+    const char *text;
+    if (piece->kind != LM_ARRAY || piece->length != 2)
+        return lm_value_fail(document, piece, error, "wanted a pair of a token and its score");
+    int code = lm_value_string(document, &piece->items[0], &text, error);
+    if (code == LOAM_OK)
+        code = lm_value_double(document, &piece->items[1], &tokenizer->model.scores[id], error);
+    if (code != LOAM_OK)
+        return code;
+    loam_error why = {0};
+    code = lm_vocabulary_add(&tokenizer->vocabulary, (int64_t)id, text, piece->items[0].length, 0, &why);
+    if (code == LOAM_EFORMAT)
+        return lm_value_fail(document, piece, error, "%s", why.message);
+    return code == LOAM_OK ? code : lm_fail(error, code, "%s", why.message);
+}
+
+static int read_unigram(struct lm_tokenizer *tokenizer, const struct lm_document *document,
+                        const struct lm_value *value, loam_error *error)
+{
+    struct lm_model_part *model = &tokenizer->model;
+    const struct lm_value *pieces = lm_value_find(value, "vocab"), *unknown = lm_value_find(value, "unk_id");
+    int64_t id = -1;
+    model->kind = LM_MODEL_UNIGRAM;
+    if (!pieces || pieces->kind != LM_ARRAY || !pieces->length)
+        return lm_value_fail(document, pieces ? pieces : value, error, "wanted a list 'vocab' of tokens and scores");
+    int code = read_flag(document, value, "byte_fallback", &model->byte_fallback, error);
+    if (code == LOAM_OK)
+        code = lm_vocabulary_reserve(&tokenizer->vocabulary, pieces->length, error);
+    if (code == LOAM_OK && unknown && unknown->kind != LM_NULL)
+        code = lm_value_int(document, unknown, 0, (int64_t)pieces->length - 1, &id, error);
+    if (code != LOAM_OK)
+        return code;
+    model->unknown = (int32_t)id;
+    model->fuse_unknown = true;
+    model->scores = lm_alloc(pieces->length, sizeof *model->scores, error);
+    model->score_count = pieces->length;
+    code = model->scores ? LOAM_OK : LOAM_ENOMEM;
+    for (size_t i = 0; code == LOAM_OK && i < pieces->length; i++)
+        code = read_piece(tokenizer, document, &pieces->items[i], i, error);
+    return code;
+}
+
+/* Files of old versions name no type: what they hold tells. */
+static const char *type_of(const struct lm_value *model)
+{
+    const struct lm_value *type = lm_value_find(model, "type"), *vocabulary = lm_value_find(model, "vocab");
+    if (type)
+        return type->kind == LM_STRING ? type->text : "";
+    if (lm_value_find(model, "merges"))
+        return "BPE";
+    if (vocabulary && vocabulary->kind == LM_ARRAY)
+        return "Unigram";
+    return lm_value_find(model, "continuing_subword_prefix") ? "WordPiece" : vocabulary ? "WordLevel" : "";
+}
+
+static bool is_empty(const struct lm_value *value)
+{
+    return !value || value->kind == LM_NULL || (value->kind == LM_STRING && !value->length);
+}
+
+bool lm_model_takes_bytes(const struct lm_value *model)
+{
+    const struct lm_value *fallback = lm_value_find(model, "byte_fallback");
+    return !model || (!strcmp(type_of(model), "BPE") && is_empty(lm_value_find(model, "continuing_subword_prefix")) &&
+                      is_empty(lm_value_find(model, "end_of_word_suffix")) &&
+                      !(fallback && fallback->kind == LM_TRUTH && fallback->truth));
 }
 
 int lm_model_read(const struct lm_document *document, const struct lm_value *value, struct lm_tokenizer *tokenizer,
                   loam_error *error)
 {
-    const struct lm_value *type = lm_value_find(value, "type");
-    tokenizer->model.unknown = -1;
-    int code;
-    /* Older files name no type; only BPE has merges. */
-    if (lm_value_is(type, "BPE") || (!type && lm_value_find(value, "merges")))
+    const char *type = type_of(value);
+    struct lm_model_part *model = &tokenizer->model;
+    model->unknown = -1;
+    int code = LOAM_OK;
+    if (strcmp(type, "BPE") != 0) { /* it reads its own */
+        model->prefix = lm_copy_string("", 0, error);
+        model->suffix = lm_copy_string("", 0, error);
+        code = model->prefix && model->suffix ? LOAM_OK : LOAM_ENOMEM;
+    }
+    if (code != LOAM_OK)
+        return code;
+    if (!strcmp(type, "Unigram"))
+        return read_unigram(tokenizer, document, value, error);
+    if (!strcmp(type, "BPE")) {
         code = read_bpe(tokenizer, document, value, error);
-    else
-        return lm_type_fail(document, value, "BPE", error);
+    } else if (!strcmp(type, "WordPiece")) {
+        code = read_wordpiece(tokenizer, document, value, error);
+    } else if (!strcmp(type, "WordLevel")) {
+        model->kind = LM_MODEL_WORDLEVEL;
+        code = read_vocabulary(tokenizer, document, value, error);
+    } else {
+        return lm_type_fail(document, value, "BPE, Unigram, WordPiece and WordLevel", error);
+    }
     return code == LOAM_OK ? read_unknown(tokenizer, document, value, error) : code;
 }
 
-void lm_model_finish(struct lm_tokenizer *tokenizer)
+static void finish_bytes(struct lm_tokenizer *tokenizer)
 {
     struct lm_model_part *model = &tokenizer->model;
     struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
@@ -226,133 +427,18 @@ void lm_model_finish(struct lm_tokenizer *tokenizer)
     }
 }
 
-static int by_rank(const void *a, const void *b)
+int lm_model_finish(struct lm_tokenizer *tokenizer, loam_error *error)
 {
-    const struct lm_pair *left = a, *right = b;
-    if (left->value != right->value)
-        return left->value < right->value ? -1 : 1;
-    return left->key < right->key ? -1 : left->key > right->key;
-}
-
-/* As "a b" while no token holds a space, which every version of the other libraries reads; else as pairs. */
-static int write_merge(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, const struct lm_pair *pair,
-                       bool spaces, struct lm_bytes *key, loam_error *error)
-{
-    key->length = 0;
-    int code = lm_tokenizer_key(tokenizer, (int32_t)(pair->key >> 32), key, error);
-    if (code == LOAM_OK && spaces) {
-        lm_json_begin_array(writer);
-        lm_json_string(writer, key->data, key->length);
-        key->length = 0;
-    } else if (code == LOAM_OK) {
-        code = lm_bytes_append(key, " ", 1, error);
+    finish_bytes(tokenizer);
+    tokenizer->model.by_words = ends_at_blanks(tokenizer);
+    switch (tokenizer->model.kind) {
+    case LM_MODEL_UNIGRAM:
+        return lm_unigram_finish(tokenizer, error);
+    case LM_MODEL_WORDPIECE:
+        return lm_wordpiece_finish(tokenizer, error);
+    case LM_MODEL_BPE:
+    case LM_MODEL_WORDLEVEL:
+        break;
     }
-    if (code == LOAM_OK)
-        code = lm_tokenizer_key(tokenizer, (int32_t)(uint32_t)pair->key, key, error);
-    if (code == LOAM_OK)
-        lm_json_string(writer, key->data, key->length);
-    if (spaces)
-        lm_json_end_array(writer);
-    return code;
-}
-
-static int write_merges(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, struct lm_bytes *key,
-                        loam_error *error)
-{
-    const struct lm_pairs *pairs = &tokenizer->model.pairs;
-    struct lm_pair *sorted = lm_alloc(pairs->used + 1, sizeof *sorted, error);
-    if (!sorted)
-        return LOAM_ENOMEM;
-    size_t count = 0;
-    for (size_t i = 0; i < pairs->slot_count; i++)
-        if (pairs->slots[i].key != UINT64_MAX)
-            sorted[count++] = pairs->slots[i];
-    qsort(sorted, count, sizeof *sorted, by_rank);
-    bool spaces = false;
-    for (size_t i = 0; !tokenizer->byte_level && !spaces && i < tokenizer->vocabulary.size; i++) {
-        size_t length;
-        const char *text = lm_vocabulary_text(&tokenizer->vocabulary, (int32_t)i, &length);
-        spaces = tokenizer->vocabulary.flags[i] && memchr(text, ' ', length);
-    }
-    int code = LOAM_OK;
-    lm_json_key(writer, "merges");
-    lm_json_begin_array(writer);
-    for (size_t i = 0; code == LOAM_OK && i < count; i++)
-        code = write_merge(tokenizer, writer, &sorted[i], spaces, key, error);
-    lm_json_end_array(writer);
-    lm_free(sorted);
-    return code;
-}
-
-static int write_vocabulary(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, struct lm_bytes *key,
-                            loam_error *error)
-{
-    const struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
-    int code = LOAM_OK;
-    lm_json_key(writer, "vocab");
-    lm_json_begin_object(writer);
-    for (size_t id = 0; code == LOAM_OK && id < vocabulary->size; id++) {
-        if (!(vocabulary->flags[id] & LM_TOKEN_PRESENT) || vocabulary->flags[id] & LM_TOKEN_OUTSIDE)
-            continue;
-        key->length = 0;
-        code = lm_tokenizer_key(tokenizer, (int32_t)id, key, error);
-        if (code == LOAM_OK) {
-            lm_json_key(writer, key->data);
-            lm_json_int(writer, (int64_t)id);
-        }
-    }
-    lm_json_end_object(writer);
-    return code;
-}
-
-static void write_affix(struct lm_json_writer *writer, const char *key, const char *affix)
-{
-    lm_json_key(writer, key);
-    if (*affix)
-        lm_json_text(writer, affix);
-    else
-        lm_json_null(writer);
-}
-
-static void write_switch(struct lm_json_writer *writer, const char *key, bool value)
-{
-    lm_json_key(writer, key);
-    lm_json_bool(writer, value);
-}
-
-static int write_bpe(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, struct lm_bytes *key,
-                     loam_error *error)
-{
-    const struct lm_model_part *model = &tokenizer->model;
-    int code = LOAM_OK;
-    lm_json_key(writer, "type");
-    lm_json_text(writer, "BPE");
-    lm_json_key(writer, "dropout");
-    lm_json_null(writer);
-    lm_json_key(writer, "unk_token");
-    if (model->unknown >= 0)
-        code = lm_tokenizer_key(tokenizer, model->unknown, key, error);
-    if (code != LOAM_OK)
-        return code;
-    if (model->unknown >= 0)
-        lm_json_string(writer, key->data, key->length);
-    else
-        lm_json_null(writer);
-    write_affix(writer, "continuing_subword_prefix", model->prefix);
-    write_affix(writer, "end_of_word_suffix", model->suffix);
-    write_switch(writer, "fuse_unk", model->fuse_unknown);
-    write_switch(writer, "byte_fallback", model->byte_fallback);
-    write_switch(writer, "ignore_merges", model->ignore_merges);
-    code = write_vocabulary(tokenizer, writer, key, error);
-    return code == LOAM_OK ? write_merges(tokenizer, writer, key, error) : code;
-}
-
-int lm_model_write(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, loam_error *error)
-{
-    struct lm_bytes key = {0};
-    lm_json_begin_object(writer);
-    int code = write_bpe(tokenizer, writer, &key, error);
-    lm_json_end_object(writer);
-    lm_bytes_free(&key);
-    return code;
+    return LOAM_OK;
 }

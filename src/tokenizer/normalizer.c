@@ -1,5 +1,7 @@
 /* Normalizers: from the text as it was written to the text that is split. */
+#include "byte_alphabet.h"
 #include "internal.h"
+#include "charsmap.h"
 #include "normal_forms.h"
 
 #include <utf8proc.h>
@@ -14,8 +16,10 @@ enum kind {
     REPLACE,     /* text or regex, content */
     BERT_CLEAN,
     BERT_CHINESE,
+    LETTERS,     /* every byte becomes its letter of the byte alphabet */
+    PRECOMPILED, /* charsmap; options[LONGEST]: as SentencePiece does it */
 };
-enum { LEFT = 0, RIGHT = 1, NONSPACING = 0 };
+enum { LEFT = 0, RIGHT = 1, NONSPACING = 0, LONGEST = 0 };
 
 /* One stage's work: from `in` into `out`. */
 struct work {
@@ -124,8 +128,23 @@ static int form_segment(struct work *work, enum lm_form form, size_t from, size_
     }
     if (code == LOAM_OK)
         count = lm_form_segment(form, w->points, count, w->points + w->point_capacity / 2);
-    for (size_t i = 0; code == LOAM_OK && i < count; i++)
+    /* Characters at the end that stayed as they are keep their places; all others are of the segment's first. */
+    size_t kept = count, end = to;
+    while (code == LOAM_OK && work->origins && kept > 1 && end > from) {
+        size_t before = end - 1;
+        uint32_t c;
+        while (before > from && ((unsigned char)work->in->text[before] & 0xC0) == 0x80)
+            before--;
+        next_character(work, before, &c);
+        if ((int32_t)c != w->points[kept - 1] || before == from)
+            break;
+        end = before;
+        kept--;
+    }
+    for (size_t i = 0; code == LOAM_OK && i < kept; i++)
         code = put_point(work, from, (uint32_t)w->points[i]);
+    if (code == LOAM_OK && kept < count)
+        code = keep(work, end, to);
     return code;
 }
 
@@ -217,6 +236,20 @@ static int run_strip(struct work *work, const struct lm_stage *stage)
     return keep(work, start, !stage->options[RIGHT] ? work->in->length : end > start ? end : start);
 }
 
+/* The last character of what is put in stands for the last one taken out, the others for the first. */
+static int put_replacement(struct work *work, const struct lm_stage *stage, size_t start, size_t end)
+{
+    size_t last = end - 1, tail = stage->content_length;
+    while (last > start && ((unsigned char)work->in->text[last] & 0xC0) == 0x80)
+        last--;
+    while (tail > 1 && ((unsigned char)stage->content[tail - 1] & 0xC0) == 0x80)
+        tail--;
+    if (!work->origins || tail < 2)
+        return put(work, start, stage->content, stage->content_length);
+    int code = put(work, start, stage->content, tail - 1);
+    return code == LOAM_OK ? put(work, last, stage->content + tail - 1, stage->content_length - tail + 1) : code;
+}
+
 static int run_replace(struct work *work, const struct lm_stage *stage)
 {
     struct lm_workspace *w = work->workspace;
@@ -236,8 +269,59 @@ static int run_replace(struct work *work, const struct lm_stage *stage)
             break;
         code = keep(work, at, found ? start : work->in->length);
         if (code == LOAM_OK && found)
-            code = put(work, start, stage->content, stage->content_length);
+            code = put_replacement(work, stage, start, end);
         at = found ? end : work->in->length;
+    }
+    return code;
+}
+
+static int run_letters(struct work *work)
+{
+    int code = LOAM_OK;
+    for (size_t at = 0; code == LOAM_OK && at < work->in->length; at++)
+        code = put_point(work, at, lm_alphabet_character((unsigned char)work->in->text[at]));
+    return code;
+}
+
+/* SentencePiece's way: at each place the longest string that is mapped. */
+static int run_longest(struct work *work, const struct lm_stage *stage)
+{
+    int code = LOAM_OK;
+    for (size_t at = 0, n; code == LOAM_OK && at < work->in->length; at += n) {
+        size_t mapped;
+        uint32_t c;
+        const char *found =
+            lm_charsmap_longest(stage->charsmap, work->in->text + at, work->in->length - at, &n, &mapped);
+        if (!found)
+            n = next_character(work, at, &c);
+        code = found ? put(work, at, found, mapped) : keep(work, at, at + n);
+    }
+    return code;
+}
+
+/* Hugging Face's way: a cluster of under six bytes that begins with something mapped is replaced whole; else each
+ * character by itself. */
+static int run_precompiled(struct work *work, const struct lm_stage *stage, bool *changed)
+{
+    const char *text = work->in->text;
+    size_t length = work->in->length;
+    int code = LOAM_OK;
+    *changed = true;
+    if (stage->options[LONGEST])
+        return run_longest(work, stage);
+    for (size_t at = 0; code == LOAM_OK && at < length;) {
+        size_t end = lm_cluster_end(text, length, at), mapped;
+        const char *found = end - at < 6 ? lm_charsmap_find(stage->charsmap, text + at, end - at, &mapped) : NULL;
+        if (found) {
+            code = put(work, at, found, mapped);
+            at = end;
+        }
+        for (size_t n; code == LOAM_OK && at < end; at += n) {
+            uint32_t c;
+            n = next_character(work, at, &c);
+            found = lm_charsmap_find(stage->charsmap, text + at, n, &mapped);
+            code = found ? put(work, at, found, mapped) : keep(work, at, at + n);
+        }
     }
     return code;
 }
@@ -252,6 +336,10 @@ static int run_stage(struct work *work, const struct lm_stage *stage, bool *chan
         return run_strip(work, stage);
     case REPLACE:
         return run_replace(work, stage);
+    case LETTERS:
+        return run_letters(work);
+    case PRECOMPILED:
+        return run_precompiled(work, stage, changed);
     case PREPEND: {
         int code = put(work, 0, stage->text, stage->length);
         return code == LOAM_OK ? keep(work, 0, work->in->length) : code;
@@ -392,9 +480,28 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
             code = flag(document, value, "strip_left", true, &stage->options[LEFT], error);
         return code == LOAM_OK ? flag(document, value, "strip_right", true, &stage->options[RIGHT], error) : code;
     }
-    return lm_type_fail(
-        document, value,
-        "NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace, BertNormalizer and Sequence", error);
+    if (lm_value_is(type, "ByteLevel"))
+        return push(stages, LETTERS, NULL, error);
+    if (lm_value_is(type, "Precompiled")) {
+        code = push(stages, PRECOMPILED, &stage, error);
+        if (code == LOAM_OK)
+            code = flag(document, value, "longest", false, &stage->options[LONGEST], error);
+        return code == LOAM_OK ? lm_charsmap_read(document, lm_value_find(value, "precompiled_charsmap"),
+                                                  &stage->charsmap, error)
+                               : code;
+    }
+    return lm_type_fail(document, value,
+                        "NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace, Precompiled, "
+                        "BertNormalizer, ByteLevel and Sequence",
+                        error);
+}
+
+bool lm_normalizer_lettered(const struct lm_stages *stages)
+{
+    for (size_t i = 0; i < stages->count; i++)
+        if (stages->items[i].kind == LETTERS)
+            return true;
+    return false;
 }
 
 int lm_normalizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,

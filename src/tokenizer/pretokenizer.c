@@ -1,4 +1,5 @@
 /* Pre-tokenizers: from a normalized text to the pieces that the model sees, one after the other, none kept. */
+#include "byte_alphabet.h"
 #include "internal.h"
 
 #include <utf8proc.h>
@@ -6,12 +7,13 @@
 /* What the members of lm_stage mean here. */
 enum kind {
     BYTE_LEVEL, /* options[PREFIX_SPACE]; pattern: the GPT-2 scanner, or NULL */
-    SPLIT,      /* pattern, regex or text; behaviour; options[INVERT] */
+    SPLIT,      /* pattern, regex (its source is in text) or text; behaviour; options[INVERT] */
     METASPACE,  /* text: what stands for a space; options[SPLITS], [ALWAYS], [FIRST] */
     DIGITS,
     PUNCTUATION,
     WHITE_SPACE,
-    WORDS, /* behaviour: of the class of characters */
+    WORDS,
+    LETTERS, /* every byte becomes its letter of the byte alphabet */
 };
 enum { PREFIX_SPACE = 0, INVERT = 0, SPLITS = 0, ALWAYS = 1, FIRST = 2 };
 
@@ -27,6 +29,10 @@ static int find(struct lm_encoding *encoding, const struct lm_stage *stage, cons
     if (stage->pattern) {
         *start = at;
         *end = stage->pattern->scan(encoding->tokenizer->unicode, span->text, span->length, at);
+        return LOAM_OK;
+    }
+    if (stage->literals) {
+        *found = lm_literals_find(stage->literals, span->text, span->length, at, start, end);
         return LOAM_OK;
     }
     if (stage->regex) {
@@ -186,6 +192,23 @@ static int rewrite(struct lm_encoding *encoding, size_t number, const struct lm_
     return code;
 }
 
+static int letters(struct lm_encoding *encoding, size_t number, const struct lm_span *span)
+{
+    struct lm_text *text = &encoding->workspace->stage_texts[number];
+    text->bytes.length = text->origins.length = 0;
+    int code = LOAM_OK;
+    for (size_t at = 0; code == LOAM_OK && at < span->length; at++) {
+        char letter[4];
+        size_t length = lm_utf8_encode(lm_alphabet_character((unsigned char)span->text[at]), letter);
+        code = text_put(encoding, text, span, at, letter, length);
+    }
+    if (code != LOAM_OK)
+        return code;
+    struct lm_span out = {text->bytes.data, text->bytes.length, span->base,
+                          encoding->starts ? text->origins.data : NULL, span->first};
+    return run(encoding, number + 1, &out);
+}
+
 static int metaspace(struct lm_encoding *encoding, size_t number, const struct lm_stage *stage,
                      const struct lm_span *span)
 {
@@ -207,11 +230,13 @@ static int run(struct lm_encoding *encoding, size_t number, const struct lm_span
 {
     const struct lm_stages *stages = &encoding->tokenizer->pretokenizer;
     if (number == stages->count)
-        return lm_model_encode(encoding, span);
+        return encoding->take ? encoding->take(encoding->user, span->text, span->length) : lm_model_encode(encoding, span);
     const struct lm_stage *stage = &stages->items[number];
     switch ((enum kind)stage->kind) {
     case WORDS:
         return words(encoding, number, span);
+    case LETTERS:
+        return letters(encoding, number, span);
     case METASPACE:
         return metaspace(encoding, number, stage, span);
     case BYTE_LEVEL: {
@@ -228,28 +253,6 @@ static int run(struct lm_encoding *encoding, size_t number, const struct lm_span
     }
 }
 
-/* One scanner that covers all of the text, straight into the byte-level model. */
-static int scan_all(struct lm_encoding *encoding, lm_scan scan, const struct lm_span *span)
-{
-    const struct lm_unicode *unicode = encoding->tokenizer->unicode;
-    int code = LOAM_OK;
-    for (size_t at = 0; code == LOAM_OK && at < span->length;) {
-        size_t end = scan(unicode, span->text, span->length, at);
-        if (encoding->ids->capacity - encoding->ids->length < LM_CACHE_IDS) {
-            size_t length = encoding->ids->length;
-            static const int32_t none[LM_CACHE_IDS];
-            code = lm_ids_append(encoding->ids, none, LM_CACHE_IDS, encoding->error);
-            encoding->ids->length = length;
-            if (code != LOAM_OK)
-                break;
-        }
-        struct lm_span piece = lm_span_part(span, at, end);
-        code = lm_bpe_encode_piece(encoding, &piece, span->length - at);
-        at = end;
-    }
-    return code;
-}
-
 int lm_pretokenize(struct lm_encoding *encoding, const struct lm_span *span)
 {
     const struct lm_tokenizer *tokenizer = encoding->tokenizer;
@@ -262,7 +265,7 @@ int lm_pretokenize(struct lm_encoding *encoding, const struct lm_span *span)
         plain = only->options[INVERT] ? only->behaviour == LM_REMOVED : only->behaviour == LM_ISOLATED;
     else if (plain)
         plain = !only->options[PREFIX_SPACE];
-    return plain ? scan_all(encoding, only->pattern->scan, span) : run(encoding, 0, span);
+    return plain && !encoding->take ? lm_bpe_encode_scanned(encoding, only->pattern->scan, span) : run(encoding, 0, span);
 }
 
 static int read_behaviour(const struct lm_document *document, const struct lm_value *object, struct lm_stage *stage,
@@ -320,8 +323,14 @@ static int read_split(const struct lm_document *document, const struct lm_value 
     code = lm_value_string(document, regex, &text, error);
     if (code != LOAM_OK)
         return code;
+    stage->length = regex->length;
+    stage->text = lm_copy_string(text, regex->length, error);
+    if (!stage->text)
+        return LOAM_ENOMEM;
     stage->pattern = lm_pattern_of_regex(text, regex->length);
-    return stage->pattern ? LOAM_OK : lm_regex_of(document, regex, &stage->regex, error);
+    if (!stage->pattern)
+        code = lm_literals_of(text, regex->length, &stage->literals, error);
+    return stage->pattern || stage->literals || code != LOAM_OK ? code : lm_regex_of(document, regex, &stage->regex, error);
 }
 
 static int read_metaspace(const struct lm_document *document, const struct lm_value *value, struct lm_stage *stage,
@@ -345,7 +354,7 @@ static int read_metaspace(const struct lm_document *document, const struct lm_va
 }
 
 static int read_stage(const struct lm_document *document, const struct lm_value *value, struct lm_stage *stage,
-                      bool *byte_level, loam_error *error)
+                      loam_error *error)
 {
     const struct lm_value *type = lm_value_find(value, "type");
     bool flag = false;
@@ -353,7 +362,6 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
     stage->behaviour = LM_ISOLATED;
     if (lm_value_is(type, "ByteLevel")) {
         stage->kind = BYTE_LEVEL;
-        *byte_level = true;
         code = read_flag(document, value, "add_prefix_space", true, &stage->options[PREFIX_SPACE], error);
         if (code == LOAM_OK)
             code = read_flag(document, value, "use_regex", true, &flag, error);
@@ -394,13 +402,33 @@ static int read_stage(const struct lm_document *document, const struct lm_value 
                         error);
 }
 
+/* The last steps together are a known pattern of several splits: its scanner takes their place. */
+static void fold(struct lm_stages *stages)
+{
+    const struct lm_pattern *pattern;
+    if (stages->count < LM_PATTERN_SPLITS)
+        return;
+    struct lm_stage *last = &stages->items[stages->count - LM_PATTERN_SPLITS];
+    for (size_t n = 0; (pattern = lm_pattern_at(n)); n++) {
+        bool same = true;
+        for (size_t i = 0; same && i < LM_PATTERN_SPLITS; i++)
+            same = last[i].kind == SPLIT && last[i].regex && last[i].behaviour == LM_ISOLATED &&
+                   lm_pattern_has(pattern, i, last[i].text, last[i].length);
+        if (!same)
+            continue;
+        struct lm_stages folded = {last, LM_PATTERN_SPLITS};
+        lm_stages_clear(&folded);
+        *last = (struct lm_stage){.kind = SPLIT, .behaviour = LM_ISOLATED, .pattern = pattern};
+        stages->count -= LM_PATTERN_SPLITS - 1;
+        return;
+    }
+}
+
 static int push_stage(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
-                      bool *byte_level, loam_error *error)
+                      loam_error *error)
 {
     if (stages->count + 2 > LM_STAGES_MOST)
         return lm_value_fail(document, value, error, "more than %d steps", LM_STAGES_MOST);
-    if (*byte_level)
-        return lm_value_fail(document, value, error, "a step behind ByteLevel, which loam does not support");
     struct lm_stage *stage = lm_stages_push(stages, error);
     if (!stage)
         return LOAM_ENOMEM;
@@ -412,25 +440,52 @@ static int push_stage(const struct lm_document *document, const struct lm_value 
         *stage = (struct lm_stage){.kind = PUNCTUATION, .behaviour = LM_ISOLATED};
         return LOAM_OK;
     }
-    int code = read_stage(document, value, stage, byte_level, error);
+    int code = read_stage(document, value, stage, error);
+    if (code == LOAM_OK && stage->kind == SPLIT)
+        fold(stages);
+    if (code != LOAM_OK || stage->kind != BYTE_LEVEL)
+        return code;
     /* A step that leaves everything as it is is left out, so that a lone scanner is seen to be alone. */
-    if (code == LOAM_OK && stage->kind == BYTE_LEVEL && !stage->pattern && !stage->options[PREFIX_SPACE])
+    if (!stage->pattern && !stage->options[PREFIX_SPACE])
         stages->count--;
-    return code;
+    stage = lm_stages_push(stages, error);
+    if (!stage)
+        return LOAM_ENOMEM;
+    *stage = (struct lm_stage){.kind = LETTERS};
+    return LOAM_OK;
 }
 
 int lm_pretokenizer_read(const struct lm_document *document, const struct lm_value *value, struct lm_stages *stages,
-                         bool *byte_level, loam_error *error)
+                         loam_error *error)
 {
     if (!value || value->kind == LM_NULL)
         return LOAM_OK;
     if (!lm_value_is(lm_value_find(value, "type"), "Sequence"))
-        return push_stage(document, value, stages, byte_level, error);
+        return push_stage(document, value, stages, error);
     const struct lm_value *list = lm_value_find(value, "pretokenizers");
     if (!list || list->kind != LM_ARRAY)
         return lm_value_fail(document, value, error, "wanted a list 'pretokenizers'");
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < list->length; i++)
-        code = lm_pretokenizer_read(document, &list->items[i], stages, byte_level, error);
+        code = lm_pretokenizer_read(document, &list->items[i], stages, error);
     return code;
+}
+
+bool lm_pretokenizer_lettered(const struct lm_stages *stages)
+{
+    for (size_t i = 0; i < stages->count; i++)
+        if (stages->items[i].kind == LETTERS)
+            return true;
+    return false;
+}
+
+bool lm_pretokenizer_drop_letters(struct lm_stages *stages)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < stages->count; i++)
+        count += stages->items[i].kind == LETTERS;
+    if (count != 1 || stages->items[stages->count - 1].kind != LETTERS)
+        return false;
+    stages->count--;
+    return true;
 }

@@ -16,9 +16,12 @@
 
 typedef size_t (*lm_scan)(const struct lm_unicode *unicode, const char *text, size_t length, size_t at);
 
+enum { LM_PATTERN_SPLITS = 3 };
 struct lm_pattern {
     const char *name;
-    const char *regex; /* as tokenizer.json has it */
+    /* As tokenizer.json has them: each cuts the pieces that the one before has made, what matches and what lies between
+     * being pieces. Most patterns are one regular expression that leaves nothing between. */
+    const char *regexes[LM_PATTERN_SPLITS];
     lm_scan scan;
 };
 
@@ -26,10 +29,12 @@ struct lm_pattern {
  * letter and white space, punctuation or a sign that is no apostrophe. `least` where there is none. */
 size_t lm_pattern_cut(const struct lm_unicode *unicode, const char *text, size_t length, size_t least, size_t at);
 
-/* "gpt2", "llama3", "qwen2"; NULL for another name. */
+/* "gpt2", "llama3", "qwen2", "gpt4o", "deepseek"; NULL for another name. */
 const struct lm_pattern *lm_pattern_named(const char *name);
-/* The known pattern with this regular expression, or NULL. */
+/* The known pattern that is this one regular expression, or NULL. */
 const struct lm_pattern *lm_pattern_of_regex(const char *regex, size_t length);
+/* Whether its n-th regular expression is this one. */
+bool lm_pattern_has(const struct lm_pattern *pattern, size_t n, const char *regex, size_t length);
 /* The n-th known pattern, NULL behind the last. */
 const struct lm_pattern *lm_pattern_at(size_t n);
 

@@ -25,8 +25,7 @@ static int read_token(const struct lm_tokenizer *tokenizer, const struct lm_docu
 }
 
 /* add_bos_token and add_eos_token, where they are given, overrule the post-processor. */
-static int read_adds(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *root,
-                     const char *key, int32_t id, struct lm_ids *list, bool front, bool *changed, loam_error *error)
+static int read_adds(const struct lm_document *document, const struct lm_value *root, const char *key, int32_t id, struct lm_ids *list, bool front, bool *changed, loam_error *error)
 {
     const struct lm_value *value = lm_value_find(root, key);
     if (!value || value->kind == LM_NULL || id < 0)
@@ -51,8 +50,72 @@ static int read_adds(struct lm_tokenizer *tokenizer, const struct lm_document *d
             memmove(list->data, list->data + 1, (list->length - 1) * sizeof *list->data);
         list->length--;
     }
-    (void)tokenizer;
     return code;
+}
+
+/* Flags as tokenizer_config.json gives them; absent ones are off. */
+static bool on(const struct lm_value *object, const char *key)
+{
+    const struct lm_value *value = lm_value_find(object, key);
+    return value && value->kind == LM_TRUTH && value->truth;
+}
+
+/* One entry of added_tokens_decoder ("32000": {"content": …}) or of added_tokens.json ("…": 32000). The vocabulary
+ * decides where the two do not agree. */
+static int read_listed(struct lm_tokenizer *tokenizer, const char *content, size_t length, int64_t id,
+                       const struct lm_value *flags, loam_error *error)
+{
+    struct lm_added added = {.id = (int32_t)id,
+                             .content = (char *)(uintptr_t)content,
+                             .length = length,
+                             .single_word = on(flags, "single_word"),
+                             .lstrip = on(flags, "lstrip"),
+                             .rstrip = on(flags, "rstrip"),
+                             .normalized = on(flags, "normalized"),
+                             .special = on(flags, "special")};
+    return lm_added_put(tokenizer, &added, flags != NULL, error);
+}
+
+static int read_decoder(struct lm_tokenizer *tokenizer, const struct lm_document *document, const struct lm_value *list,
+                        bool *changed, loam_error *error)
+{
+    if (!list || list->kind == LM_NULL)
+        return LOAM_OK;
+    if (list->kind != LM_OBJECT)
+        return lm_value_fail(document, list, error, "wanted an object of ids and tokens");
+    int code = LOAM_OK;
+    for (size_t i = 0; code == LOAM_OK && i < list->length; i++) {
+        const struct lm_value *content = lm_value_find(&list->items[i], "content");
+        int64_t id;
+        const char *text;
+        if (lm_parse_int(list->keys[i].text, &id, NULL) != LOAM_OK || id < 0 || id >= LM_TOKEN_LIMIT)
+            return lm_value_fail(document, &list->keys[i], error, "found '%.*s', wanted an id",
+                                 (int)(list->keys[i].length < 40 ? list->keys[i].length : 40), list->keys[i].text);
+        code = lm_value_string(document, content, &text, error);
+        if (code == LOAM_OK)
+            code = read_listed(tokenizer, text, content->length, id, &list->items[i], error);
+        *changed = true;
+    }
+    return code;
+}
+
+static int read_added_file(struct lm_tokenizer *tokenizer, const char *path, loam_error *error)
+{
+    struct lm_document *document;
+    int code = lm_json_read(path, &document, error);
+    if (code != LOAM_OK)
+        return code;
+    const struct lm_value *root = lm_document_root(document);
+    if (root->kind != LM_OBJECT)
+        code = lm_value_fail(document, root, error, "wanted an object of tokens and ids");
+    for (size_t i = 0; code == LOAM_OK && i < root->length; i++) {
+        int64_t id;
+        code = lm_value_int(document, &root->items[i], 0, LM_TOKEN_LIMIT - 1, &id, error);
+        if (code == LOAM_OK)
+            code = read_listed(tokenizer, root->keys[i].text, root->keys[i].length, id, NULL, error);
+    }
+    lm_document_free(document);
+    return code == LOAM_OK ? lm_tokenizer_refresh(tokenizer, error) : code;
 }
 
 static int read_file(struct lm_tokenizer *tokenizer, const char *path, bool settings, loam_error *error)
@@ -69,6 +132,11 @@ static int read_file(struct lm_tokenizer *tokenizer, const char *path, bool sett
     const struct lm_value *root = lm_document_root(document);
     if (root->kind != LM_OBJECT)
         code = lm_value_fail(document, root, error, "wanted an object");
+    bool listed = false;
+    if (code == LOAM_OK)
+        code = read_decoder(tokenizer, document, lm_value_find(root, "added_tokens_decoder"), &listed, error);
+    if (code == LOAM_OK && listed)
+        code = lm_tokenizer_refresh(tokenizer, error);
     if (code == LOAM_OK)
         code = read_token(tokenizer, document, root, "bos_token", &tokenizer->bos, error);
     if (code == LOAM_OK)
@@ -77,10 +145,10 @@ static int read_file(struct lm_tokenizer *tokenizer, const char *path, bool sett
         code = read_token(tokenizer, document, root, "pad_token", &tokenizer->pad, error);
     bool changed = false;
     if (code == LOAM_OK)
-        code = read_adds(tokenizer, document, root, "add_bos_token", tokenizer->bos, &tokenizer->front, true, &changed,
+        code = read_adds(document, root, "add_bos_token", tokenizer->bos, &tokenizer->front, true, &changed,
                          error);
     if (code == LOAM_OK)
-        code = read_adds(tokenizer, document, root, "add_eos_token", tokenizer->eos, &tokenizer->back, false, &changed,
+        code = read_adds(document, root, "add_eos_token", tokenizer->eos, &tokenizer->back, false, &changed,
                          error);
     if (code == LOAM_OK && changed)
         code = lm_postprocessor_describe(tokenizer, error);
@@ -96,14 +164,15 @@ static int read_file(struct lm_tokenizer *tokenizer, const char *path, bool sett
 
 int lm_settings_read(struct lm_tokenizer *tokenizer, const char *directory, loam_error *error)
 {
-    static const char *const names[] = {"special_tokens_map.json", "tokenizer_config.json"};
+    static const char *const names[] = {"special_tokens_map.json", "tokenizer_config.json", "added_tokens.json"};
     int code = LOAM_OK;
-    for (int i = 0; code == LOAM_OK && i < 2; i++) {
+    for (int k = 0; code == LOAM_OK && k < 3; k++) {
+        const int i = (k + 2) % 3; /* the tokens first, then what they are for */
         char *path = lm_path_join(directory, names[i], error);
         if (!path)
             return LOAM_ENOMEM;
         if (lm_file_exists(path))
-            code = read_file(tokenizer, path, i == 1, error);
+            code = i == 2 ? read_added_file(tokenizer, path, error) : read_file(tokenizer, path, i == 1, error);
         lm_free(path);
     }
     return code;
@@ -123,7 +192,10 @@ static void write_token(const struct lm_tokenizer *tokenizer, struct lm_json_wri
 
 static bool is_own(const char *key)
 {
-    static const char *const own[] = {"bos_token", "eos_token", "pad_token", "add_bos_token", "add_eos_token"};
+    /* The last ones: how a class of transformers would build a pipeline of its own. tokenizer.json holds it. */
+    static const char *const own[] = {"bos_token",        "eos_token",       "pad_token", "add_bos_token",
+                                      "add_eos_token",    "tokenizer_class", "auto_map",  "legacy",
+                                      "add_prefix_space", "sp_model_kwargs", "added_tokens_decoder"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (!strcmp(own[i], key))
             return true;
@@ -148,9 +220,15 @@ static void write_settings(const struct lm_tokenizer *tokenizer, const struct lm
     lm_json_key(writer, "add_eos_token");
     lm_json_bool(writer, tokenizer->eos >= 0 && tokenizer->back.length &&
                              tokenizer->back.data[tokenizer->back.length - 1] == tokenizer->eos);
-    if (!lm_value_find(old, "tokenizer_class")) {
-        lm_json_key(writer, "tokenizer_class");
-        lm_json_text(writer, "PreTrainedTokenizerFast");
+    /* The class that takes tokenizer.json as it stands. */
+    lm_json_key(writer, "tokenizer_class");
+    lm_json_text(writer, "PreTrainedTokenizerFast");
+    if (!lm_value_find(old, "model_input_names")) {
+        lm_json_key(writer, "model_input_names");
+        lm_json_begin_array(writer);
+        lm_json_text(writer, "input_ids");
+        lm_json_text(writer, "attention_mask");
+        lm_json_end_array(writer);
     }
     if (!lm_value_find(old, "clean_up_tokenization_spaces")) {
         lm_json_key(writer, "clean_up_tokenization_spaces");

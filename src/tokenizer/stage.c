@@ -1,4 +1,5 @@
 /* Lists of stages. */
+#include "charsmap.h"
 #include "internal.h"
 
 struct lm_stage *lm_stages_push(struct lm_stages *stages, loam_error *error)
@@ -11,13 +12,21 @@ struct lm_stage *lm_stages_push(struct lm_stages *stages, loam_error *error)
     return &items[stages->count++];
 }
 
-void lm_stages_free(struct lm_stages *stages)
+void lm_stages_clear(struct lm_stages *stages)
 {
     for (size_t i = 0; i < stages->count; i++) {
         lm_free(stages->items[i].text);
         lm_free(stages->items[i].content);
         lm_regex_free(stages->items[i].regex);
+        lm_charsmap_free(stages->items[i].charsmap);
+        lm_literals_free(stages->items[i].literals);
     }
+    stages->count = 0;
+}
+
+void lm_stages_free(struct lm_stages *stages)
+{
+    lm_stages_clear(stages);
     lm_free(stages->items);
     *stages = (struct lm_stages){0};
 }

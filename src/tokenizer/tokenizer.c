@@ -69,7 +69,8 @@ static int spell(struct lm_tokenizer *tokenizer, loam_error *error)
         if (flags & LM_TOKEN_ADDED)
             code = lm_bytes_append(&tokenizer->spelled, text, length, error);
         else if (flags & LM_TOKEN_PRESENT)
-            code = lm_decode_token(tokenizer, (int32_t)id, false, &tokenizer->spelled, error);
+            code = lm_decode_token(tokenizer, (int32_t)id, &(struct lm_decoding){.tokens = 1, .begun = true},
+                                   &tokenizer->spelled, error);
         if (code == LOAM_OK && tokenizer->spelled.length > UINT32_MAX)
             code = lm_fail(error, LOAM_EFORMAT, "the tokens together are over 4 GiB long");
         tokenizer->spelled_at[id + 1] = (uint32_t)tokenizer->spelled.length;
@@ -105,9 +106,20 @@ int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_docume
 {
     int code = check_holes(tokenizer, document, root, error);
     if (code == LOAM_OK) {
-        lm_model_finish(tokenizer);
-        code = lm_postprocessor_read(document, lm_value_find(root, "post_processor"), tokenizer, error);
+        code = lm_model_finish(tokenizer, error);
+        if (code == LOAM_OK)
+            code = lm_pairs_seal(&tokenizer->model.pairs, tokenizer->byte_level ? tokenizer->model.bytes : NULL, error);
     }
+    if (code == LOAM_OK)
+        code = lm_postprocessor_read(document, lm_value_find(root, "post_processor"), tokenizer, error);
+    if (code == LOAM_OK)
+        code = lm_added_index(tokenizer, error);
+    return code == LOAM_OK ? spell(tokenizer, error) : code;
+}
+
+int lm_tokenizer_refresh(struct lm_tokenizer *tokenizer, loam_error *error)
+{
+    int code = lm_model_finish(tokenizer, error);
     if (code == LOAM_OK)
         code = lm_added_index(tokenizer, error);
     return code == LOAM_OK ? spell(tokenizer, error) : code;

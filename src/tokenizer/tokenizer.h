@@ -17,8 +17,16 @@
 
 struct lm_tokenizer;
 
-/* PATH: a model directory, or a tokenizer file. Files that break their format: file and place. */
+/* PATH: a model directory, or a vocabulary file: tokenizer.json, a tiktoken rank file (Llama 3's tokenizer.model,
+ * qwen.tiktoken), a SentencePiece model, vocab.json or encoder.json beside merges.txt or vocab.bpe (either of the two),
+ * GGUF, llama2.c's tokenizer.bin. What it is tells its content. Files that break their format: file and place.
+ * In a directory tokenizer.json goes first, and tokenizer_config.json and special_tokens_map.json decide what begins, ends
+ * and pads texts. */
 int lm_tokenizer_load(const char *path, struct lm_tokenizer **tokenizer, loam_error *error);
+/* Rank files and pairs of vocab.json and merges.txt do not say how texts are split and which tokens are special; their
+ * family does, which is known by the ranks, or is `family`: "llama3", "qwen", "qwen2", "qwen2.5", "gpt2", "cl100k", "o200k"
+ * (NULL: by the ranks). Neither: LOAM_EUNSUPPORTED. */
+int lm_tokenizer_load_as(const char *path, const char *family, struct lm_tokenizer **tokenizer, loam_error *error);
 /* Writes tokenizer.json and tokenizer_config.json into an existing directory; keys of a tokenizer_config.json that is
  * there and that loam does not own (chat_template, …) are kept. */
 int lm_tokenizer_save(const struct lm_tokenizer *tokenizer, const char *directory, loam_error *error);
@@ -50,9 +58,16 @@ enum lm_encode_flags {
     LM_ENCODE_ADD_SPECIAL = 2, /* put in front and behind what the tokenizer's post-processor says (bos, …) */
 };
 /* Appends to `ids`; `starts`, where not NULL, gets each token's byte offset in the text (as int32 while a text is under
- * 2 GiB). Invalid UTF-8 is encoded byte for byte. */
+ * 2 GiB). Invalid UTF-8 is encoded byte for byte by byte-level tokenizers; others see U+FFFD in its place. */
 int lm_tokenizer_encode(const struct lm_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
                         struct lm_ids *ids, struct lm_ids *starts, loam_error *error);
+/* The same; `ends` gets the offset behind each token's part of the text. Parts may leave gaps where a tokenizer drops
+ * text (white space between words), and are empty for tokens that stand for nothing in it (bos, …). */
+int lm_tokenizer_encode_places(const struct lm_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
+                               struct lm_ids *ids, struct lm_ids *starts, struct lm_ids *ends, loam_error *error);
+/* How many stretches of the text are not UTF-8 and become U+FFFD when it is encoded: always 0 for byte-level
+ * tokenizers, which encode any bytes as they are. */
+size_t lm_tokenizer_count_broken(const struct lm_tokenizer *tokenizer, const char *text, size_t length);
 /* Appends the bytes. An id without a token is LOAM_EUSAGE and names it. */
 int lm_tokenizer_decode(const struct lm_tokenizer *tokenizer, const int32_t *ids, size_t count, bool skip_special,
                         struct lm_bytes *text, loam_error *error);
@@ -62,26 +77,48 @@ int lm_tokenizer_decode(const struct lm_tokenizer *tokenizer, const int32_t *ids
 struct lm_stream {
     struct lm_bytes held;
     size_t emitted; /* tokens so far */
+    /* The rest is the decoder's business. */
+    int64_t stripped;
+    bool begun;
+    struct lm_ids ids;
+    struct lm_bytes together;
+    size_t given;
 };
 int lm_stream_push(const struct lm_tokenizer *tokenizer, struct lm_stream *stream, int32_t id, bool skip_special,
                    struct lm_bytes *out, loam_error *error);
-int lm_stream_finish(struct lm_stream *stream, struct lm_bytes *out, loam_error *error);
+int lm_stream_finish(const struct lm_tokenizer *tokenizer, struct lm_stream *stream, struct lm_bytes *out,
+                     loam_error *error);
 void lm_stream_free(struct lm_stream *stream);
 
-/* Training byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Ids: the specials in their order, the 256 bytes in
- * the order of GPT-2's vocabulary, then a token a merge. A special in the text separates what stands around it. Each
- * file is one text. Fewer merges than asked for are made where the text has no more pairs; the observer is told. */
+/* Training. A special in the text separates what stands around it. Each file is one text.
+ *
+ * BYTES, byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Ids: the specials in their order, the 256 bytes in the
+ * order of GPT-2's vocabulary, then a token a merge.
+ * CHARACTERS, the same on characters: the specials, "<|unk|>" among them (added where it is not), the characters of the
+ * text by code point (where the size does not suffice for all the most frequent), then a token a merge.
+ * WORDS, a vocabulary of words and punctuation marks, cut at white space: words in byte order (where the size does not
+ * suffice the most frequent), then the specials, "<|endoftext|>" and "<|unk|>" among them (added where they are not). Text
+ * comes back with one space between words. No pattern.
+ *
+ * Fewer tokens than asked for are made where the text gives no more; the observer is told. */
+enum lm_training_kind { LM_TRAIN_BYTES, LM_TRAIN_CHARACTERS, LM_TRAIN_WORDS };
+enum { LM_TRAINING_MEMORY_LEAST = 64 << 20 };
 struct lm_tokenizer_training {
     const char *const *files;
     size_t file_count;
     const char *text; /* or this text, where file_count is 0 */
     size_t text_length;
-    int32_t vocabulary_size; /* bytes, merges and specials together */
+    enum lm_training_kind kind;
+    int32_t vocabulary_size; /* all tokens together */
     const char *pattern;     /* "gpt2", "llama3", … or a regular expression; NULL: "gpt2" */
     const char *const *specials;
     size_t special_count;
     bool ties_by_bytes; /* equal counts: the greater pair in byte order first; else the lower ids first */
     int threads;        /* 0: lm_processors(); the result does not depend on it */
+    /* Bytes of memory that training may take; 0: what it needs, else at least LM_TRAINING_MEMORY_LEAST. Where it does not
+     * suffice for the text's different words, the text is read several times, and the rarest words are left out, all of
+     * those that occur equally often; the observer is told. */
+    int64_t memory;
     const loam_observer *observer;
 };
 int lm_tokenizer_train(const struct lm_tokenizer_training *training, struct lm_tokenizer **tokenizer,

@@ -184,9 +184,16 @@ int lm_tokenizer_pipeline(struct lm_tokenizer *tokenizer, const struct lm_docume
     if (code == LOAM_OK)
         code = lm_normalizer_read(document, lm_value_find(root, "normalizer"), &tokenizer->normalizer, error);
     if (code == LOAM_OK)
-        code = lm_pretokenizer_read(document, lm_value_find(root, "pre_tokenizer"), &tokenizer->pretokenizer,
-                                    &tokenizer->byte_level, error);
+        code = lm_pretokenizer_read(document, lm_value_find(root, "pre_tokenizer"), &tokenizer->pretokenizer, error);
     if (code == LOAM_OK)
         code = lm_decoder_read(document, lm_value_find(root, "decoder"), &tokenizer->decoder, error);
-    return code;
+    if (code != LOAM_OK)
+        return code;
+    bool normal = lm_normalizer_lettered(&tokenizer->normalizer);
+    tokenizer->byte_level = !normal && lm_model_takes_bytes(lm_value_find(root, "model")) &&
+                            lm_decoder_is_byte_level(&tokenizer->decoder) &&
+                            lm_pretokenizer_drop_letters(&tokenizer->pretokenizer);
+    tokenizer->lettered = normal || lm_pretokenizer_lettered(&tokenizer->pretokenizer);
+    tokenizer->decodes_alone = tokenizer->byte_level || lm_decoder_alone(&tokenizer->decoder);
+    return LOAM_OK;
 }

@@ -1,6 +1,9 @@
-/* Training a byte-level BPE tokenizer from start to end. */
+/* Training: what is asked for, and byte-level BPE from start to end. */
 #include "byte_alphabet.h"
+#include "describe.h"
 #include "train.h"
+
+#include <stdarg.h>
 
 enum { SPECIAL_LIMIT = 4096 };
 
@@ -15,57 +18,6 @@ void lm_train_progress(const struct lm_tokenizer_training *training, const char 
     const loam_observer *observer = training->observer;
     if (observer && observer->progress)
         observer->progress(observer->user, stage, done, total, NULL);
-}
-
-static void write_byte_level(struct lm_json_writer *writer, bool regex)
-{
-    lm_json_begin_object(writer);
-    lm_json_key(writer, "type");
-    lm_json_text(writer, "ByteLevel");
-    lm_json_key(writer, "add_prefix_space");
-    lm_json_bool(writer, false);
-    lm_json_key(writer, "trim_offsets");
-    lm_json_bool(writer, true);
-    lm_json_key(writer, "use_regex");
-    lm_json_bool(writer, regex);
-    lm_json_end_object(writer);
-}
-
-int lm_describe_byte_level(const char *regex, struct lm_bytes *out, loam_error *error)
-{
-    struct lm_json_writer writer = lm_json_writer(out, 0);
-    const struct lm_pattern *known = lm_pattern_of_regex(regex, strlen(regex));
-    lm_json_begin_object(&writer);
-    lm_json_key(&writer, "pre_tokenizer");
-    if (known == lm_pattern_named("gpt2")) {
-        write_byte_level(&writer, true);
-    } else {
-        lm_json_begin_object(&writer);
-        lm_json_key(&writer, "type");
-        lm_json_text(&writer, "Sequence");
-        lm_json_key(&writer, "pretokenizers");
-        lm_json_begin_array(&writer);
-        lm_json_begin_object(&writer);
-        lm_json_key(&writer, "type");
-        lm_json_text(&writer, "Split");
-        lm_json_key(&writer, "pattern");
-        lm_json_begin_object(&writer);
-        lm_json_key(&writer, "Regex");
-        lm_json_text(&writer, regex);
-        lm_json_end_object(&writer);
-        lm_json_key(&writer, "behavior");
-        lm_json_text(&writer, "Isolated");
-        lm_json_key(&writer, "invert");
-        lm_json_bool(&writer, false);
-        lm_json_end_object(&writer);
-        write_byte_level(&writer, false);
-        lm_json_end_array(&writer);
-        lm_json_end_object(&writer);
-    }
-    lm_json_key(&writer, "decoder");
-    write_byte_level(&writer, true);
-    lm_json_end_object(&writer);
-    return lm_json_writer_finish(&writer, error);
 }
 
 static int add_specials(const struct lm_tokenizer_training *training, struct lm_tokenizer *tokenizer, loam_error *error)
@@ -108,13 +60,51 @@ static int add_bytes(struct lm_tokenizer *tokenizer, loam_error *error)
     return code;
 }
 
+size_t lm_train_share(const struct lm_tokenizer_training *training, size_t parts, size_t of)
+{
+    enum { PROGRAM = 24 << 20 }; /* the program itself, its tables, the tokenizer that is made */
+    return training->memory ? ((size_t)training->memory - PROGRAM) / of * parts : SIZE_MAX;
+}
+
+void lm_train_note(const struct lm_tokenizer_training *training, const char *format, ...)
+{
+    const loam_observer *observer = training->observer;
+    char line[256];
+    va_list arguments;
+    if (!observer || !observer->note)
+        return;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    observer->note(observer->user, line);
+}
+
+static int check_kind(const struct lm_tokenizer_training *training, loam_error *error)
+{
+    if (training->kind == LM_TRAIN_BYTES) {
+        size_t least = 256 + training->special_count;
+        if (training->vocabulary_size < 0 || (size_t)training->vocabulary_size < least)
+            return lm_fail(error, LOAM_EUSAGE,
+                           "vocabulary size: found %d, wanted at least %zu (256 bytes and %zu special tokens)",
+                           training->vocabulary_size, least, training->special_count);
+    } else if (training->vocabulary_size < 0 || (size_t)training->vocabulary_size < training->special_count + 3) {
+        return lm_fail(error, LOAM_EUSAGE, "vocabulary size: found %d, wanted at least %zu (the special tokens and one more)",
+                       training->vocabulary_size, training->special_count + 3);
+    }
+    if (training->kind == LM_TRAIN_WORDS && training->pattern)
+        return lm_fail(error, LOAM_EUSAGE, "a pattern is for bytes and characters: words are cut at white space and at "
+                                           "punctuation marks");
+    return LOAM_OK;
+}
+
 static int check(const struct lm_tokenizer_training *training, loam_error *error)
 {
-    size_t least = 256 + training->special_count;
-    if (training->vocabulary_size < 0 || (size_t)training->vocabulary_size < least)
-        return lm_fail(error, LOAM_EUSAGE,
-                       "vocabulary size: found %d, wanted at least %zu (256 bytes and %zu special tokens)",
-                       training->vocabulary_size, least, training->special_count);
+    int code = check_kind(training, error);
+    if (code != LOAM_OK)
+        return code;
+    if (training->memory && training->memory < LM_TRAINING_MEMORY_LEAST)
+        return lm_fail(error, LOAM_EUSAGE, "memory: found %lld bytes, wanted at least %d MiB", (long long)training->memory,
+                       LM_TRAINING_MEMORY_LEAST >> 20);
     if (training->vocabulary_size > LM_TOKEN_LIMIT)
         return lm_fail(error, LOAM_EUSAGE, "vocabulary size: found %d, wanted at most %d", training->vocabulary_size,
                        LM_TOKEN_LIMIT);
@@ -142,23 +132,42 @@ static int prepare(const struct lm_tokenizer_training *training, struct lm_token
 
 static void tell(const struct lm_tokenizer_training *training, const struct lm_tokenizer *tokenizer)
 {
-    const loam_observer *observer = training->observer;
-    char line[160];
-    if (!observer || !observer->note || lm_tokenizer_size(tokenizer) == training->vocabulary_size)
-        return;
-    snprintf(line, sizeof line, "the text has no more pairs to merge: %d tokens instead of %d",
-             lm_tokenizer_size(tokenizer), training->vocabulary_size);
-    observer->note(observer->user, line);
+    if (lm_tokenizer_size(tokenizer) != training->vocabulary_size && training->kind != LM_TRAIN_WORDS)
+        lm_train_note(training, "the text has no more pairs to merge: %d tokens instead of %d", lm_tokenizer_size(tokenizer),
+                      training->vocabulary_size);
 }
 
-static int train_into(const struct lm_tokenizer_training *training, struct lm_tokenizer *tokenizer, loam_error *error)
+size_t lm_train_splits(const struct lm_tokenizer_training *training, const char **regexes)
 {
     const char *pattern = training->pattern ? training->pattern : "gpt2";
     const struct lm_pattern *known = lm_pattern_named(pattern);
+    size_t count = 0;
+    for (; known && count < LM_PATTERN_SPLITS && known->regexes[count]; count++)
+        regexes[count] = known->regexes[count];
+    if (!known)
+        regexes[count++] = pattern;
+    return count;
+}
+
+/* The JSON of the pipeline. */
+static int describe(const struct lm_tokenizer_training *training, struct lm_bytes *out, loam_error *error)
+{
+    const char *regexes[LM_PATTERN_SPLITS];
+    const size_t count = lm_train_splits(training, regexes);
+    const bool gpt2 = lm_pattern_of_regex(regexes[0], strlen(regexes[0])) == lm_pattern_named("gpt2");
+    struct lm_json_writer writer = lm_json_writer(out, 0);
+    lm_json_begin_object(&writer);
+    lm_put_byte_level_parts(&writer, regexes, gpt2 ? 0 : count);
+    lm_json_end_object(&writer);
+    return lm_json_writer_finish(&writer, error);
+}
+
+static int train_bytes_into(const struct lm_tokenizer_training *training, struct lm_tokenizer *tokenizer, loam_error *error)
+{
     struct lm_bytes json = {0};
     struct lm_document *document = NULL;
     struct lm_words words = {0};
-    int code = lm_describe_byte_level(known ? known->regex : pattern, &json, error);
+    int code = describe(training, &json, error);
     if (code == LOAM_OK)
         code = lm_json_parse(json.data, json.length, "pattern", &document, error);
     if (code == LOAM_OK)
@@ -173,19 +182,39 @@ static int train_into(const struct lm_tokenizer_training *training, struct lm_to
     return code;
 }
 
-int lm_tokenizer_train(const struct lm_tokenizer_training *training, struct lm_tokenizer **tokenizer, loam_error *error)
+static int train_bytes(const struct lm_tokenizer_training *training, struct lm_tokenizer **tokenizer, loam_error *error)
 {
     struct lm_tokenizer *made;
-    int code = check(training, error);
-    if (code == LOAM_OK)
-        code = lm_tokenizer_new(&made, error);
+    int code = lm_tokenizer_new(&made, error);
     if (code != LOAM_OK)
         return code;
-    code = train_into(training, made, error);
-    if (code != LOAM_OK) {
+    code = train_bytes_into(training, made, error);
+    if (code == LOAM_OK)
+        *tokenizer = made;
+    else
         lm_tokenizer_free(made);
+    return code;
+}
+
+int lm_tokenizer_train(const struct lm_tokenizer_training *training, struct lm_tokenizer **tokenizer, loam_error *error)
+{
+    struct lm_tokenizer *made = NULL;
+    int code = check(training, error);
+    if (code != LOAM_OK)
         return code;
+    switch (training->kind) {
+    case LM_TRAIN_BYTES:
+        code = train_bytes(training, &made, error);
+        break;
+    case LM_TRAIN_CHARACTERS:
+        code = lm_train_characters(training, &made, error);
+        break;
+    case LM_TRAIN_WORDS:
+        code = lm_train_word_list(training, &made, error);
+        break;
     }
+    if (code != LOAM_OK)
+        return code;
     tell(training, made);
     *tokenizer = made;
     return LOAM_OK;

@@ -9,7 +9,11 @@
 
 #include <stdlib.h>
 
-enum { WALL = INT32_MIN, INSIDE = -1 };
+enum {
+    WALL = INT32_MIN,
+    GAP, /* inside a word: bytes that no token stands for, which nothing is merged with */
+    INSIDE = -1,
+};
 
 struct place {
     uint32_t cell, word;
@@ -42,8 +46,18 @@ struct merger {
     size_t heap_count, heap_capacity;
     uint32_t *touched;
     size_t touched_count, touched_capacity;
+    size_t word_count, place_bytes; /* of all pairs' places */
+    size_t limit;                   /* bytes of all this */
     loam_error *error;
 };
+
+enum { LIST_OVERHEAD = 16 }; /* what the allocator adds to a list of places */
+
+static size_t memory_of(const struct merger *m)
+{
+    return m->cell_count * sizeof *m->cells + m->word_count * sizeof *m->times + m->pair_capacity * sizeof *m->pairs +
+           m->slot_count * sizeof *m->slots + m->heap_capacity * sizeof *m->heap + m->place_bytes;
+}
 
 static size_t slot_of(const struct merger *m, int32_t left, int32_t right)
 {
@@ -111,6 +125,7 @@ static int add_place(struct merger *m, struct pair *pair, size_t cell, uint32_t 
         struct place *places = lm_resize(pair->places, capacity, sizeof *places, m->error);
         if (!places)
             return LOAM_ENOMEM;
+        m->place_bytes += (capacity - pair->place_capacity) * sizeof *places + (pair->places ? 0 : LIST_OVERHEAD);
         pair->places = places;
         pair->place_capacity = capacity;
     }
@@ -223,9 +238,14 @@ static void fewer(struct merger *m, int32_t left, int32_t right, uint32_t word)
         pair->count -= (int64_t)m->times[word];
 }
 
+static inline bool is_edge(int32_t cell)
+{
+    return cell == WALL || cell == GAP;
+}
+
 static size_t cells_of(const struct merger *m, size_t cell)
 {
-    if (m->cells[cell + 1] >= 0 || m->cells[cell + 1] == WALL)
+    if (m->cells[cell + 1] >= 0 || is_edge(m->cells[cell + 1]))
         return 1;
     return m->tokenizer->vocabulary.tokens[m->cells[cell]].length;
 }
@@ -248,12 +268,12 @@ static int merge_place(struct merger *m, struct place place, int32_t left, int32
     cells[end - 1] = -(int32_t)(first + second);
     int code = LOAM_OK;
     int32_t before = cells[at - 1], behind = cells[end];
-    if (before != WALL) {
+    if (!is_edge(before)) {
         size_t start = before >= 0 ? at - 1 : at - (size_t)-before;
         fewer(m, cells[start], left, place.word);
         code = more(m, cells[start], merged, start, place.word);
     }
-    if (behind != WALL && code == LOAM_OK) {
+    if (!is_edge(behind) && code == LOAM_OK) {
         fewer(m, right, behind, place.word);
         code = more(m, merged, behind, at, place.word);
     }
@@ -273,6 +293,7 @@ static int merge_pair(struct merger *m, struct pair *pair, int32_t merged)
     size_t count = pair->place_count;
     if (pair->unsorted)
         qsort(places, count, sizeof *places, by_cell);
+    m->place_bytes -= places ? pair->place_capacity * sizeof *places + LIST_OVERHEAD : 0;
     pair->places = NULL;
     pair->place_count = pair->place_capacity = 0;
     int code = LOAM_OK;
@@ -313,6 +334,27 @@ static int merged_token(struct merger *m, int32_t left, int32_t right, int32_t *
     return code;
 }
 
+/* A word's cells: a symbol for each byte, or for each character. */
+static void lay_word(struct merger *m, const unsigned char *text, size_t length)
+{
+    const struct lm_tokenizer *tokenizer = m->tokenizer;
+    int32_t *cells = m->cells + m->cell_count;
+    m->cell_count += length;
+    for (size_t at = 0, n = 1; at < length; at += n) {
+        uint32_t code_point = 0;
+        int32_t id = -1;
+        if (tokenizer->byte_level)
+            id = tokenizer->model.bytes[text[at]];
+        else if (n = lm_character(text + at, text + length, &code_point), code_point != UINT32_MAX)
+            id = lm_vocabulary_find(&tokenizer->vocabulary, (const char *)text + at, n, false);
+        for (size_t i = 1; i < n; i++)
+            cells[at + i] = id < 0 ? GAP : INSIDE;
+        cells[at] = id < 0 ? GAP : id;
+        if (n > 1 && id >= 0)
+            cells[at + n - 1] = -(int32_t)n;
+    }
+}
+
 static int lay_out(struct merger *m, struct lm_words *words)
 {
     size_t cells = 1;
@@ -326,12 +368,11 @@ static int lay_out(struct merger *m, struct lm_words *words)
     m->times = lm_resize(NULL, words->count + 1, sizeof *m->times, m->error);
     if (!m->cells || !m->times)
         return LOAM_ENOMEM;
+    m->word_count = words->count;
     m->cells[m->cell_count++] = WALL;
     for (size_t i = 0; i < words->count; i++) {
-        const unsigned char *text = (const unsigned char *)words->text.data + words->items[i].offset;
         m->times[i] = words->items[i].count;
-        for (size_t k = 0; k < words->items[i].length; k++)
-            m->cells[m->cell_count++] = m->tokenizer->model.bytes[text[k]];
+        lay_word(m, (const unsigned char *)words->text.data + words->items[i].offset, words->items[i].length);
         m->cells[m->cell_count++] = WALL;
     }
     lm_words_free(words);
@@ -342,17 +383,84 @@ static int first_pairs(struct merger *m)
 {
     uint32_t word = 0;
     int code = grow_slots(m);
-    for (size_t i = 1; code == LOAM_OK && i + 1 < m->cell_count; i++) {
-        if (m->cells[i] == WALL)
+    for (size_t i = 1, n = 1; code == LOAM_OK && i + 1 < m->cell_count; i += n) {
+        n = 1;
+        if (m->cells[i] == WALL) {
             word++;
-        else if (m->cells[i + 1] != WALL)
-            code = more(m, m->cells[i], m->cells[i + 1], i, word);
+        } else if (m->cells[i] != GAP) {
+            n = cells_of(m, i);
+            if (!is_edge(m->cells[i + n]))
+                code = more(m, m->cells[i], m->cells[i + n], i, word);
+        }
     }
     for (size_t i = 0; code == LOAM_OK && i < m->pair_count; i++) {
         m->pairs[i].touched = false;
         code = heap_push(m, (uint32_t)i);
     }
     m->touched_count = 0;
+    return code;
+}
+
+/* Whether the pair still stands there: a neighbour may have been merged away. */
+static bool stands(const struct merger *m, const struct pair *pair, struct place place)
+{
+    return m->cells[place.cell] == pair->left && m->cells[place.cell + cells_of(m, place.cell)] == pair->right;
+}
+
+static void keep_standing(struct merger *m, struct pair *pair)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < pair->place_count; i++)
+        if (stands(m, pair, pair->places[i]))
+            pair->places[kept++] = pair->places[i];
+    m->place_bytes -= pair->places ? pair->place_capacity * sizeof *pair->places + LIST_OVERHEAD : 0;
+    struct place *fitting = kept ? lm_resize(pair->places, kept, sizeof *fitting, NULL) : NULL;
+    if (!kept)
+        lm_free(pair->places);
+    if (fitting || !kept) {
+        pair->places = fitting;
+        pair->place_capacity = kept;
+    }
+    pair->place_count = kept;
+    m->place_bytes += pair->places ? pair->place_capacity * sizeof *pair->places + LIST_OVERHEAD : 0;
+}
+
+/* Gives back the memory of pairs that are gone, of places where a pair stands no more, and of stale entries in the heap. */
+static int collect(struct merger *m)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < m->pair_count; i++) {
+        struct pair *pair = &m->pairs[i];
+        if (pair->count <= 0)
+            pair->place_count = 0;
+        keep_standing(m, pair);
+        if (pair->count > 0)
+            m->pairs[kept++] = *pair;
+    }
+    m->pair_count = kept;
+    m->heap_count = 0;
+    memset(m->slots, 0, m->slot_count * sizeof *m->slots);
+    int code = LOAM_OK;
+    for (size_t i = 0; code == LOAM_OK && i < kept; i++) {
+        size_t slot = slot_of(m, m->pairs[i].left, m->pairs[i].right);
+        while (m->slots[slot])
+            slot = (slot + 1) & (m->slot_count - 1);
+        m->slots[slot] = (uint32_t)i + 1;
+        code = heap_push(m, (uint32_t)i);
+    }
+    return code;
+}
+
+static int stay_within(struct merger *m)
+{
+    if (memory_of(m) <= m->limit)
+        return LOAM_OK;
+    const size_t before = memory_of(m);
+    int code = collect(m);
+    if (code == LOAM_OK && memory_of(m) > m->limit / 16 * 15)
+        return lm_fail(m->error, LOAM_ENOMEM,
+                       "merging takes more than the memory given (%zu MiB, %zu before what is stale was let go): give more, or "
+                       "less text", memory_of(m) >> 20, before >> 20);
     return code;
 }
 
@@ -373,6 +481,8 @@ static int merge_all(struct merger *m)
             code = lm_pairs_set(&tokenizer->model.pairs, pair->left, pair->right, rank++, merged, m->error);
         if (code == LOAM_OK)
             code = merge_pair(m, pair, merged);
+        if (code == LOAM_OK)
+            code = stay_within(m);
         if (rank % 64 == 0 || (int64_t)tokenizer->vocabulary.size == last)
             lm_train_progress(m->training, "merging", (int64_t)tokenizer->vocabulary.size - first, last - first);
         if (code == LOAM_OK && rank % 64 == 0 && lm_train_cancelled(m->training))
@@ -385,6 +495,7 @@ int lm_train_merge(const struct lm_tokenizer_training *training, struct lm_token
                    loam_error *error)
 {
     struct merger m = {.training = training, .tokenizer = tokenizer, .error = error};
+    m.limit = lm_train_share(training, 1, 1);
     int code = lay_out(&m, words);
     if (code == LOAM_OK)
         code = first_pairs(&m);
@@ -392,6 +503,8 @@ int lm_train_merge(const struct lm_tokenizer_training *training, struct lm_token
         code = merge_all(&m);
     for (size_t i = 0; i < m.pair_count; i++)
         lm_free(m.pairs[i].places);
+    if (code == LOAM_OK)
+        code = lm_pairs_seal(&tokenizer->model.pairs, tokenizer->byte_level ? tokenizer->model.bytes : NULL, error);
     lm_free(m.cells);
     lm_free(m.times);
     lm_free(m.pairs);

@@ -4,6 +4,23 @@
 #include <string.h>
 #include <utf8proc.h>
 
+size_t lm_cluster_end(const char *text, size_t length, size_t at)
+{
+    const unsigned char *bytes = (const unsigned char *)text, *end = bytes + length;
+    utf8proc_int32_t state = 0;
+    uint32_t c, next;
+    at += lm_character(bytes + at, end, &c);
+    while (at < length && c <= 0x10FFFF) {
+        const size_t n = lm_character(bytes + at, end, &next);
+        if (next > 0x10FFFF ||
+            utf8proc_grapheme_break_stateful((utf8proc_int32_t)c, (utf8proc_int32_t)next, &state))
+            break;
+        at += n;
+        c = next;
+    }
+    return at;
+}
+
 bool lm_is_white_space(uint32_t c)
 {
     return (c >= 9 && c <= 13) || c == 32 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||

@@ -86,6 +86,9 @@ static inline size_t lm_unicode_at(const struct lm_unicode *unicode, const unsig
     return length;
 }
 
+/* Where the grapheme cluster (Unicode Standard Annex 29, extended) that begins at `at` ends. */
+size_t lm_cluster_end(const char *text, size_t length, size_t at);
+
 bool lm_is_white_space(uint32_t code_point);
 /* \w as the regular expressions of the Rust world have it: Alphabetic, M, Nd, Pc, Join_Control. */
 bool lm_is_word(uint32_t code_point);

@@ -23,8 +23,8 @@ static int grow_slots(struct lm_words *words, loam_error *error)
     return LOAM_OK;
 }
 
-static int count_hashed(struct lm_words *words, const char *text, size_t length, uint32_t hash, uint64_t times,
-                        loam_error *error)
+int lm_words_count_hashed(struct lm_words *words, const char *text, size_t length, uint32_t hash, uint64_t times,
+                          loam_error *error)
 {
     if (words->count * 2 >= words->slot_count && grow_slots(words, error) != LOAM_OK)
         return LOAM_ENOMEM;
@@ -56,7 +56,36 @@ static int count_hashed(struct lm_words *words, const char *text, size_t length,
 
 int lm_words_count(struct lm_words *words, const char *text, size_t length, uint64_t times, loam_error *error)
 {
-    return count_hashed(words, text, length, (uint32_t)XXH3_64bits(text, length), times, error);
+    return lm_words_count_hashed(words, text, length, lm_words_hash(text, length), times, error);
+}
+
+uint32_t lm_words_hash(const char *text, size_t length)
+{
+    return (uint32_t)XXH3_64bits(text, length);
+}
+
+void lm_words_filter(struct lm_words *words, bool (*keep)(void *user, const struct lm_word *word), void *user)
+{
+    size_t kept = 0, text = 0;
+    for (size_t i = 0; i < words->count; i++) {
+        struct lm_word word = words->items[i];
+        if (!keep(user, &word))
+            continue;
+        memmove(words->text.data + text, words->text.data + word.offset, word.length);
+        word.offset = text;
+        text += word.length;
+        words->items[kept++] = word;
+    }
+    words->count = kept;
+    words->text.length = text;
+    if (words->slots)
+        memset(words->slots, 0, words->slot_count * sizeof *words->slots);
+    for (size_t i = 0; i < kept; i++) {
+        size_t slot = words->items[i].hash & (words->slot_count - 1);
+        while (words->slots[slot])
+            slot = (slot + 1) & (words->slot_count - 1);
+        words->slots[slot] = (uint32_t)i + 1;
+    }
 }
 
 int lm_words_merge(struct lm_words *words, const struct lm_words *from, loam_error *error)
@@ -64,14 +93,14 @@ int lm_words_merge(struct lm_words *words, const struct lm_words *from, loam_err
     int code = LOAM_OK;
     for (size_t i = 0; code == LOAM_OK && i < from->count; i++) {
         const struct lm_word *word = &from->items[i];
-        code = count_hashed(words, from->text.data + word->offset, word->length, word->hash, word->count, error);
+        code = lm_words_count_hashed(words, from->text.data + word->offset, word->length, word->hash, word->count, error);
     }
     return code;
 }
 
 size_t lm_words_memory(const struct lm_words *words)
 {
-    return words->text.capacity + words->capacity * sizeof *words->items + words->slot_count * sizeof *words->slots;
+    return words->text.length + words->count * (sizeof *words->items + 4 * sizeof *words->slots);
 }
 
 void lm_words_free(struct lm_words *words)

@@ -25,9 +25,15 @@ struct lm_words {
 };
 
 int lm_words_count(struct lm_words *words, const char *text, size_t length, uint64_t times, loam_error *error);
+uint32_t lm_words_hash(const char *text, size_t length);
+/* The same with the hash of the text. */
+int lm_words_count_hashed(struct lm_words *words, const char *text, size_t length, uint32_t hash, uint64_t times,
+                          loam_error *error);
+/* Keeps the words for which `keep` is true, in their order. Takes no memory and gives none back. */
+void lm_words_filter(struct lm_words *words, bool (*keep)(void *user, const struct lm_word *word), void *user);
 /* Adds all of `from`. */
 int lm_words_merge(struct lm_words *words, const struct lm_words *from, loam_error *error);
-/* Bytes of memory it holds. */
+/* Bytes of memory that its words fill. */
 size_t lm_words_memory(const struct lm_words *words);
 void lm_words_free(struct lm_words *words);
 

@@ -21,11 +21,13 @@ int lm_pool_create(struct lm_pool **pool, loam_error *error)
 
 static void workspace_free(struct lm_workspace *w)
 {
-    lm_free(w->cache);
+    lm_piece_cache_free(w->cache);
     lm_free(w->symbols);
     lm_free(w->best);
     lm_free(w->heap);
     lm_free(w->links);
+    lm_bytes_free(&w->clean.bytes);
+    lm_ids_free(&w->clean.origins);
     for (size_t i = 0; i < 2; i++) {
         lm_bytes_free(&w->texts[i].bytes);
         lm_ids_free(&w->texts[i].origins);
@@ -35,7 +37,7 @@ static void workspace_free(struct lm_workspace *w)
         lm_ids_free(&w->stage_texts[i].origins);
     }
     lm_free(w->points);
-    lm_free(w->costs);
+    lm_free(w->steps);
     lm_regex_match_free(w->match);
     lm_free(w);
 }
@@ -75,15 +77,18 @@ static void trim(struct lm_workspace *w)
         lm_free(w->best);
         lm_free(w->heap);
         lm_free(w->links);
-        lm_free(w->costs);
         w->symbols = NULL;
         w->best = w->heap = NULL;
         w->links = NULL;
-        w->costs = NULL;
-        w->symbol_capacity = w->list_capacity = w->cost_capacity = 0;
+        w->symbol_capacity = w->list_capacity = 0;
     }
-    for (size_t i = 0; i < 2 + LM_STAGES_MOST; i++) {
-        struct lm_text *text = i < 2 ? &w->texts[i] : &w->stage_texts[i - 2];
+    if (w->step_capacity > KEEP / 16) {
+        lm_free(w->steps);
+        w->steps = NULL;
+        w->step_capacity = 0;
+    }
+    for (size_t i = 0; i < 3 + LM_STAGES_MOST; i++) {
+        struct lm_text *text = i < 2 ? &w->texts[i] : i == 2 ? &w->clean : &w->stage_texts[i - 3];
         if (text->bytes.capacity > KEEP)
             lm_bytes_free(&text->bytes);
         if (text->origins.capacity > KEEP)

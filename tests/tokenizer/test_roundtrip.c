@@ -45,7 +45,7 @@ static void round_trip(const struct lm_tokenizer *tokenizer, const char *text, s
         assert_ok(lm_stream_push(tokenizer, &stream, ids.data[i], false, &streamed, &error), &error);
         assert_int_equal(lm_utf8_check(streamed.data + before, streamed.length - before), streamed.length - before);
     }
-    assert_ok(lm_stream_finish(&stream, &streamed, &error), &error);
+    assert_ok(lm_stream_finish(tokenizer, &stream, &streamed, &error), &error);
     if (length && lm_utf8_check(text, length) == length) {
         assert_int_equal(streamed.length, length);
         assert_memory_equal(streamed.data, text, length);
@@ -130,7 +130,7 @@ static void streaming(void **state)
         assert_memory_equal(out.data, steps[i].shown, out.length);
     }
     out.length = 0;
-    assert_ok(lm_stream_finish(&stream, &out, &error), &error);
+    assert_ok(lm_stream_finish(tokenizer, &stream, &out, &error), &error);
     assert_string_equal(out.data, "\xEF\xBF\xBD");
     assert_fails(lm_stream_push(tokenizer, &stream, 100000, false, &out, &error), &error, LOAM_EUSAGE, "100000");
     assert_fails(lm_stream_push(tokenizer, &stream, -1, false, &out, &error), &error, LOAM_EUSAGE, "-1");

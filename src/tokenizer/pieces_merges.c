@@ -1,10 +1,9 @@
-/* SentencePiece's BPE in GGUF metadata: pieces with scores. tokenizer.json has merges in their place: every way to put
- * a piece together of two others is one, and the piece with the higher score is merged first, as transformers converts
- * such vocabularies. */
-#include "internal.h"
-#include "gguf_pieces.h"
+/* SentencePiece's BPE has scores, tokenizer.json has merges: every way to put a normal piece together of two others is
+ * one, and the piece with the higher score is merged first, as transformers converts such vocabularies. */
+#include "pieces.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct merge {
     int32_t left, right;
@@ -17,6 +16,11 @@ struct merges {
     size_t count, capacity;
 };
 
+struct order { /* normal pieces by their text */
+    const int32_t *ids;
+    size_t count;
+};
+
 static int by_text(const void *left, const void *right, void *user)
 {
     const struct lm_piece *pieces = user, *a = &pieces[*(const int32_t *)left], *b = &pieces[*(const int32_t *)right];
@@ -24,17 +28,18 @@ static int by_text(const void *left, const void *right, void *user)
     return sign ? sign : (a->length > b->length) - (a->length < b->length);
 }
 
-static int32_t find(const struct lm_pieces *pieces, const int32_t *order, const char *text, size_t length)
+/* The normal piece with this text, or -1. */
+static int32_t find(const struct lm_pieces *pieces, const struct order *order, const char *text, size_t length)
 {
-    size_t low = 0, high = pieces->count;
+    size_t low = 0, high = order->count;
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
-        const struct lm_piece *piece = &pieces->data[order[middle]];
+        const struct lm_piece *piece = &pieces->data[order->ids[middle]];
         int sign = memcmp(text, piece->text, length < piece->length ? length : piece->length);
         if (!sign)
             sign = (length > piece->length) - (length < piece->length);
         if (!sign)
-            return order[middle];
+            return order->ids[middle];
         if (sign < 0)
             high = middle;
         else
@@ -84,7 +89,7 @@ static int push(struct merges *merges, struct merge merge, loam_error *error)
 }
 
 /* Every pair that makes up the piece, lower ids first. */
-static int split(const struct lm_pieces *pieces, const int32_t *order, const struct lm_piece *piece,
+static int split(const struct lm_pieces *pieces, const struct order *order, const struct lm_piece *piece,
                  struct merges *merges, loam_error *error)
 {
     const size_t first = merges->count;
@@ -127,13 +132,15 @@ int lm_pieces_put_merges(struct lm_json_writer *json, const struct lm_pieces *pi
     struct merges merges = {0};
     int32_t *order = lm_alloc(pieces->count, sizeof *order, error);
     int code = order ? LOAM_OK : LOAM_ENOMEM;
+    size_t normal = 0;
     for (size_t i = 0; i < pieces->count && order; i++)
-        order[i] = (int32_t)i;
-    if (order && pieces->count > 1)
-        qsort_r(order, pieces->count, sizeof *order, by_text, pieces->data);
+        if (pieces->data[i].type == LM_PIECE_NORMAL)
+            order[normal++] = (int32_t)i;
+    if (normal > 1)
+        qsort_r(order, normal, sizeof *order, by_text, pieces->data);
     for (size_t i = 0; i < pieces->count && !code; i++)
-        if (pieces->data[i].normal)
-            code = split(pieces, order, &pieces->data[i], &merges, error);
+        if (pieces->data[i].type == LM_PIECE_NORMAL)
+            code = split(pieces, &(struct order){order, normal}, &pieces->data[i], &merges, error);
     for (size_t i = 0; i < merges.count; i++)
         merges.data[i].place = i;
     if (!code && merges.count > 1)
