@@ -81,6 +81,11 @@ const struct command command_table[] = {
      "FILE ends in .html, .svg, .png or .json.",
      "loam look step model --sentence 'Once upon a time'\n"
      "loam look step model --ids '1 2 3' --out step.safetensors", command_look_step},
+    {CMD_LEARN, "learn", "[N] [MODEL]", 0, 2, "lessons: every stage of a language model, run on a sentence",
+     "Without N the list of lessons; with N one of them: what the stage does, the numbers themselves, what to change and try. Every number "
+     "comes from the library; --sentence is yours, --seed draws other vectors, weights and texts, MODEL is looked at instead of the small "
+     "model that is made for the lesson. --html, without N, is one page with all lessons. No file is changed.",
+     "loam learn 5\nloam learn 5 --sentence 'The cat sat on the mat'\nloam learn --html -o lessons.html", command_learn},
     {CMD_BENCH, "bench", "[NAME...]", 0, SIZE_MAX, "measure this machine's limits, and how near loam comes to them",
      "Measures how many fp32 multiply-adds and how many bytes of memory this machine gives in a second, then, in the same run, each "
      "NAME (all of them where none is given): train_gpt2_124m_f32, a training step of 4 sequences of 256 tokens; prompt_llama_1b_bf16, "

@@ -12,21 +12,22 @@ static const uint64_t everywhere = ~0ull;
 #define SAMPLES (ON(GENERATE) | ON(CHAT))
 #define SEQUENCES (ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(LOOK_ATTENTION) | ON(LOOK_NORMS) | ON(LOOK_NEURONS))
 #define LOOKS (SEQUENCES | ON(LOOK_TOKENS) | ON(LOOK_WEIGHTS))
-#define COMPUTES (RUNS | SAMPLES | ON(QUICKSTART) | ON(EVAL) | SEQUENCES | ON(BENCH) | ON(TOKENIZER_TRAIN))
+#define SHOWS (LOOKS | ON(LEARN))
+#define COMPUTES (RUNS | SAMPLES | ON(LEARN) | ON(QUICKSTART) | ON(EVAL) | SEQUENCES | ON(BENCH) | ON(TOKENIZER_TRAIN))
 
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
     [OPT_OUT] = {"out", 'o', KIND_TEXT, .placeholder = "PATH",
-                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | LOOKS | ON(QUICKSTART),
-                 .help = "where to write: a directory; for look a file, whose ending says what: .html, .svg, .png, .json, .safetensors"},
+                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | SHOWS | ON(QUICKSTART),
+                 .help = "where to write: a directory; for look and learn a file, whose ending says what: .html, .svg, .png, .json, .safetensors"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
-                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | LOOKS |
+                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(EVAL) | ON(GENERATE) | SHOWS |
                               ON(BENCH) | ON(DATA_SHOW),
                   .help = "print JSON, for other programs"},
     [OPT_THREADS] = {"threads", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 4096,
                      .commands = COMPUTES, .help = "threads to compute with (default: every processor allowed)"},
     [OPT_SEED] = {"seed", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 0, .most = INFINITY,
-                  .commands = RUNS | SAMPLES | ON(INIT) | ON(QUICKSTART),
+                  .commands = RUNS | SAMPLES | ON(INIT) | ON(QUICKSTART) | ON(LEARN),
                   .help = "seed of all random numbers: the same seed gives the same result"},
     [OPT_DTYPE] = {"dtype", 0, KIND_CHOICE, .setting = true, .placeholder = "TYPE", .choices = "f32|bf16",
                    .commands = RUNS | ON(INIT), .help = "element type of the weights; bf16 trains with fp32 masters"},
@@ -162,7 +163,7 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_LIMIT] = {"limit", 0, KIND_INT, .placeholder = "N", .standard = "5", .least = 1, .most = MANY,
                    .commands = ON(DATA_SHOW), .help = "conversations to show"},
 
-    [OPT_SENTENCE] = {"sentence", 0, KIND_TEXT, .placeholder = "TEXT", .commands = SEQUENCES | ON(LOOK_TOKENS),
+    [OPT_SENTENCE] = {"sentence", 0, KIND_TEXT, .placeholder = "TEXT", .commands = SEQUENCES | ON(LOOK_TOKENS) | ON(LEARN),
                       .help = "the text to look at; - takes it from standard input"},
     [OPT_LAYER] = {"layer", 0, KIND_INT, .placeholder = "N", .least = 0, .most = MANY, .commands = ON(LOOK_ATTENTION),
                    .help = "one layer, from 0 (default: all)"},
@@ -171,10 +172,10 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_TOP] = {"top", 0, KIND_INT, .placeholder = "N", .standard = "5", .least = 1, .most = 100, .commands = ON(LOOK_LOGITS),
                  .help = "candidates to show at every position"},
     [OPT_RANGES] = {"ranges", 0, KIND_FLAG, .commands = ON(LOOK_WEIGHTS), .help = "read all numbers: ranges and histograms"},
-    [OPT_HTML] = {"html", 0, KIND_FLAG, .commands = LOOKS, .help = "print a page for a browser, which needs no network"},
+    [OPT_HTML] = {"html", 0, KIND_FLAG, .commands = SHOWS, .help = "print a page for a browser, which needs no network"},
     [OPT_SVG] = {"svg", 0, KIND_FLAG, .commands = LOOKS, .help = "print the pictures as SVG"},
-    [OPT_WIDTH] = {"width", 0, KIND_INT, .placeholder = "N", .least = 40, .most = 1000, .commands = LOOKS,
+    [OPT_WIDTH] = {"width", 0, KIND_INT, .placeholder = "N", .least = 40, .most = 1000, .commands = SHOWS,
                    .help = "columns of text (default: the terminal's, or 80)"},
     [OPT_COLOUR] = {"colour", 0, KIND_CHOICE, .placeholder = "WHEN", .standard = "auto", .choices = "auto|always|never",
-                    .commands = LOOKS, .help = "colours in the terminal"},
+                    .commands = SHOWS, .help = "colours in the terminal"},
 };

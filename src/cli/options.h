@@ -22,7 +22,7 @@ enum command_id {
     CMD_INIT, CMD_CONVERT, CMD_TRAIN,
     CMD_FINETUNE, CMD_DATA_SHOW, CMD_EVAL, CMD_GENERATE, CMD_CHAT, CMD_LOOK_WEIGHTS, CMD_LOOK_LOGITS, CMD_LOOK_STEP,
     CMD_LOOK_TOKENS, CMD_LOOK_ATTENTION, CMD_LOOK_NORMS, CMD_LOOK_NEURONS,
-    CMD_BENCH,
+    CMD_LEARN, CMD_BENCH,
     COMMAND_IDS
 };
 
@@ -134,6 +134,7 @@ int command_look_tokens(const struct arguments *arguments);
 int command_look_attention(const struct arguments *arguments);
 int command_look_norms(const struct arguments *arguments);
 int command_look_neurons(const struct arguments *arguments);
+int command_learn(const struct arguments *arguments);
 int command_bench(const struct arguments *arguments);
 
 #endif

@@ -14,6 +14,7 @@
 #ifndef LOAM_LOOK_H
 #define LOAM_LOOK_H
 
+#include "learn.h"    /* the lessons */
 #include "model/model.h"
 #include "tokenizer/tokenizer.h"
 

@@ -206,6 +206,8 @@ struct lm_watcher {
 };
 /* All passes and caches of the model are watched from now on; NULL: no more. `watcher` stays the caller's. */
 void lm_model_watch(struct lm_model *model, const struct lm_watcher *watcher);
+/* The rotary frequencies that all layers turn by, [D/2]; zeros where positions are learned. */
+void lm_model_rope(const struct lm_model *model, float *frequencies);
 /* The end of the model on its own: final norm and head over rows [R,C] of a residual stream, whichever layer's it is
  * (nostalgebraist's logit lens, 2020). logits [R,V]. */
 int lm_model_project(struct lm_model *model, int64_t rows, const float *residual, float *logits, loam_error *error);

@@ -1,9 +1,20 @@
 /* Looking at a model while it runs. */
 #include "network.h"
 
+#include <string.h>
+
 void lm_model_watch(struct lm_model *model, const struct lm_watcher *watcher)
 {
     model->watcher = watcher;
+}
+
+void lm_model_rope(const struct lm_model *model, float *frequencies)
+{
+    const size_t bytes = (size_t)(model->config.head_size / 2) * sizeof *frequencies;
+    if (model->inverse_frequency)
+        memcpy(frequencies, model->inverse_frequency, bytes);
+    else
+        memset(frequencies, 0, bytes);
 }
 
 int lm_model_project(struct lm_model *model, int64_t rows, const float *residual, float *logits, loam_error *error)
