@@ -327,37 +327,33 @@ static double total_of(const struct lm_parameter *table, size_t count, int layer
 static int show_known(struct lm_page *page, loam_error *error)
 {
     static const char *const names[] = {"gpt2", "qwen2.5-0.5b", "llama-3.2-1b", "llama-3-8b"};
-    static const char *const columns[] = {"parameters", "weights, bf16, GiB", "training, fp32, GiB"};
-    double values[12];
-    int code = LOAM_OK;
-    for (int i = 0; i < 4 && !code; i++) {
+    static const char *const count_column[] = {"parameters"}, *const columns[] = {"weights in bf16", "training in fp32"};
+    double totals[4], sizes[8];
+    for (int i = 0; i < 4; i++) {
         struct lm_config config;
         struct lm_parameter *table;
         size_t count;
-        code = lm_config_like(names[i], &config, error);
+        int code = lm_config_like(names[i], &config, error);
         if (!code)
             code = lm_parameters(&config, &table, &count, error);
         if (code)
             return code;
-        const double total = total_of(table, count, -2);
-        values[3 * i] = total;
-        values[3 * i + 1] = (double)lm_model_weight_bytes(&config, LM_BF16) / (1 << 30);
-        values[3 * i + 2] = 4 * (double)lm_model_weight_bytes(&config, LM_F32) / (1 << 30);
+        totals[i] = total_of(table, count, -2);
+        sizes[2 * i] = (double)lm_model_weight_bytes(&config, LM_BF16) / (1 << 30);
+        sizes[2 * i + 1] = 4 * (double)lm_model_weight_bytes(&config, LM_F32) / (1 << 30);
         lm_free(table);
     }
-    const struct lm_block block = {.kind = LM_BLOCK_TABLE, .name = "known", .title = "Known models", .rows = 4, .columns = 3,
-                                   .row_names = names, .column_names = columns, .values = values, .decimals = -1};
-    struct lm_block exact = block;
-    double totals[4];
-    for (int i = 0; i < 4; i++)
-        totals[i] = values[3 * i];
-    exact.name = "known_parameters";
-    exact.title = "Known models, parameters to the last one";
-    exact.columns = 1;
-    exact.values = totals;
-    exact.decimals = 0;
+    struct lm_block block = {.kind = LM_BLOCK_TABLE, .name = "known_parameters", .title = "Known models", .rows = 4, .columns = 1,
+                             .row_names = names, .column_names = count_column, .values = totals};
     lm_page_add(page, &block);
-    lm_page_add(page, &exact);
+    block.name = "known_memory";
+    block.title = "Their memory, without activations";
+    block.unit = "GiB";
+    block.columns = 2;
+    block.column_names = columns;
+    block.values = sizes;
+    block.decimals = 2;
+    lm_page_add(page, &block);
     return LOAM_OK;
 }
 
@@ -386,7 +382,7 @@ int lm_teach_whole(struct lm_lesson *lesson, loam_error *error)
                 "come on top of that.");
     lm_page_fact(page, "bytes_training", "memory of training, without activations", "bytes", 0,
                  4 * (double)lm_model_weight_bytes(c, LM_F32));
-    lm_page_fact(page, "flops", "operations of one step on a window as long as the context", "", -1, lm_config_flops(c, 1, c->context));
+    lm_page_fact(page, "flops", "operations of a step over one full context", "", -1, lm_config_flops(c, 1, c->context));
     code = show_known(page, error);
     lm_page_say(page, "To try: loam look weights lists any model's tensors.");
     return code;

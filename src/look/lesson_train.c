@@ -111,7 +111,7 @@ static int watch_steps(struct learning *l, loam_error *error)
         if (i == 0) {
             show_losses(lesson, &step);
             lm_page_fact(page, "loss", "the loss: their mean", "nats", 4, step.loss);
-            lm_page_fact(page, "guess", "loss of a guess that holds all tokens for equally likely", "nats", 4,
+            lm_page_fact(page, "guess", "loss if all tokens were equally likely", "nats", 4,
                          log((double)lm_model_config(lesson->model)->vocabulary));
             lm_page_say(page, "The backward pass gives every weight its gradient: how much the loss would change with it.");
             show_gradients(lesson, &step, &norm);
@@ -171,7 +171,8 @@ int lm_teach_step(struct lm_lesson *lesson, loam_error *error)
 enum { CANDIDATES = 8, TEMPERATURES = 3, DRAWS = 1000, WRITTEN = 16, TOP = 3 };
 static const double temperatures[TEMPERATURES] = {0.5, 1, 2};
 
-static int by_logit_of(const float *logits, int64_t vocabulary, int64_t candidates, int32_t *best)
+/* The likeliest ids, lower ones first where two are equal. */
+static void find_best(const float *logits, int64_t vocabulary, int64_t candidates, int32_t *best)
 {
     for (int64_t k = 0; k < candidates; k++) {
         best[k] = -1;
@@ -183,7 +184,6 @@ static int by_logit_of(const float *logits, int64_t vocabulary, int64_t candidat
                 best[k] = (int32_t)i;
         }
     }
-    return LOAM_OK;
 }
 
 static double share_of(const float *logits, int64_t vocabulary, int32_t id, double temperature)
@@ -197,13 +197,12 @@ static double share_of(const float *logits, int64_t vocabulary, int32_t id, doub
 }
 
 /* How often the sampler takes each candidate. */
-static int draw(const struct lm_lesson *lesson, const loam_sampling *how, const float *logits, int64_t vocabulary, int64_t candidates,
+static int draw(const loam_sampling *how, const float *logits, int64_t vocabulary, int64_t candidates,
                 const int32_t *best, double *shares, loam_error *error)
 {
     struct lm_sampler *sampler;
     float *copy = lm_alloc((size_t)vocabulary, sizeof *copy, error);
     int code = copy ? lm_sampler_create(how, vocabulary, &sampler, error) : LOAM_ENOMEM;
-    (void)lesson;
     if (code) {
         lm_free(copy);
         return code;
@@ -227,17 +226,17 @@ static int show_choice(struct lm_lesson *lesson, const float *logits, int64_t vo
     int32_t best[CANDIDATES];
     double values[4 * CANDIDATES], shares[2 * CANDIDATES] = {0}, picked[2 * CANDIDATES];
     char **labels;
-    by_logit_of(logits, vocabulary, candidates, best);
+    find_best(logits, vocabulary, candidates, best);
     for (int64_t k = 0; k < candidates; k++) {
         values[4 * k] = logits[best[k]];
         for (int t = 0; t < TEMPERATURES; t++)
             values[4 * k + 1 + t] = share_of(logits, vocabulary, best[k], temperatures[t]);
     }
     loam_sampling how = {.temperature = 1, .top_p = 1, .repetition_penalty = 1, .seed = lesson->options->seed};
-    int code = draw(lesson, &how, logits, vocabulary, candidates, best, shares, error);
+    int code = draw(&how, logits, vocabulary, candidates, best, shares, error);
     how.top_k = TOP;
     if (!code)
-        code = draw(lesson, &how, logits, vocabulary, candidates, best, shares + CANDIDATES, error);
+        code = draw(&how, logits, vocabulary, candidates, best, shares + CANDIDATES, error);
     if (!code)
         code = lm_labels_make(lesson->tokenizer, best, candidates, &labels, error);
     if (code)
@@ -285,7 +284,7 @@ static int write_on(struct lm_lesson *lesson, struct lm_cache *cache, float *log
     }
     while (written->count < WRITTEN && !code && lm_cache_length(cache) < lm_cache_capacity(cache)) {
         int32_t best[2], id;
-        by_logit_of(logits, c->vocabulary, 2, best);
+        find_best(logits, c->vocabulary, 2, best);
         memcpy(copy, logits, (size_t)c->vocabulary * sizeof *copy);
         code = lm_sampler_pick(sampler, copy, &id, error);
         if (code)

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_COLUMNS = 16, MOST_ROWS = 48, LEAST_WIDTH = 40, HEAD_ROWS = 8 };
+enum { NAME_COLUMNS = 16, HEAD_COLUMNS = 24, MOST_ROWS = 48, LEAST_WIDTH = 40, HEAD_ROWS = 8 };
 
 struct screen {
     const struct lm_text_style *style;
@@ -211,7 +211,7 @@ static int column_width(const struct screen *screen, const struct lm_block *bloc
     int most = 1;
     if (block->column_names || block->columns > 1) {
         most = columns_of(screen, lm_block_name(block->column_names, column, number));
-        most = most < NAME_COLUMNS ? most : NAME_COLUMNS;
+        most = most < HEAD_COLUMNS ? most : HEAD_COLUMNS;
     }
     for (int64_t row = 0; row < shown_rows(block); row++) {
         const int columns = columns_of(screen, cell_of(block, row, column, room));
@@ -428,7 +428,7 @@ static void put_facts(struct screen *screen, const struct lm_page *page, size_t 
         const int columns = columns_of(screen, page->blocks[i].title);
         names = columns > names ? columns : names;
     }
-    names = names < screen->width * 2 / 3 ? names : screen->width * 2 / 3;
+    names = names < screen->width - 12 ? names : screen->width - 12;
     puts_text(screen, "\n");
     for (size_t i = first; i < behind; i++) {
         const struct lm_block *block = &page->blocks[i];
@@ -475,9 +475,14 @@ static void put_any(struct screen *screen, const struct lm_block *block)
     case LM_BLOCK_TOKENS:
         put_tokens(screen, block);
         break;
+    case LM_BLOCK_LINES:    /* several curves as numbers: their picture needs --svg or --html */
+        if (block->columns == 1)
+            put_bars(screen, block);
+        else
+            put_table(screen, block);
+        break;
     case LM_BLOCK_FACT:
     case LM_BLOCK_TABLE:
-    case LM_BLOCK_LINES:    /* the numbers of the curves; a picture needs --svg or --html */
         put_table(screen, block);
         break;
     }
