@@ -113,7 +113,8 @@ int lm_lesson_device(struct lm_lesson *lesson, loam_error *error)
         lesson->device = lm_model_device(lesson->options->model);
         return LOAM_OK;
     }
-    int code = lm_device_open(&(struct lm_device_options){.threads = lesson->options->threads}, &lesson->own_device, error);
+    /* One thread: on a model as small as the lessons' two spend longer waiting for each other. */
+    int code = lm_device_open(&(struct lm_device_options){.threads = 1}, &lesson->own_device, error);
     lesson->device = lesson->own_device;
     return code;
 }

@@ -9,7 +9,7 @@ struct lm_page;
 struct lm_lesson_options {
     const char *sentence;                   /* UTF-8; NULL: lm_lesson_sentence */
     uint64_t seed;                          /* of all that is drawn */
-    int threads;                            /* 0: lm_processors() */
+    int threads;                            /* that learn a vocabulary; 0: lm_processors(). The small model runs on one */
     struct lm_model *model;                 /* NULL: a small one, made for the lesson */
     const struct lm_tokenizer *tokenizer;   /* the model's; NULL: the one that the quickstart learns */
     bool loaded;                            /* the model's weights are in memory, and the lesson may change them */

@@ -420,24 +420,50 @@ static void put_tokens(struct screen *screen, const struct lm_block *block)
     puts_text(screen, "\n");
 }
 
+/* A fact's number with its unit, or its text. */
+static void fact_value(const struct lm_block *block, char *value, size_t size)
+{
+    char number[40];
+    const bool unit = block->unit && *block->unit;
+    snprintf(value, size, "%s%s%s", cell_of(block, 0, 0, number), unit ? " " : "", unit ? block->unit : "");
+}
+
+/* One below the other, the values in a column; a value that is too long for its line stands below its name. */
 static void put_facts(struct screen *screen, const struct lm_page *page, size_t first, size_t behind)
 {
+    char value[1024];
     int names = 0;
-    char number[40];
     for (size_t i = first; i < behind; i++) {
         const int columns = columns_of(screen, page->blocks[i].title);
         names = columns > names ? columns : names;
     }
-    names = names < screen->width - 12 ? names : screen->width - 12;
+    names = names < screen->width ? names : screen->width;
     puts_text(screen, "\n");
     for (size_t i = first; i < behind; i++) {
-        const struct lm_block *block = &page->blocks[i];
-        put_cell(screen, block->title, names, false);
-        puts_text(screen, "  ");
-        put_cell(screen, cell_of(block, 0, 0, number), -1, false);
-        if (block->unit && *block->unit) {
-            puts_text(screen, " ");
-            puts_text(screen, block->unit);
+        fact_value(&page->blocks[i], value, sizeof value);
+        const bool fits = names + 2 + columns_of(screen, value) <= screen->width;
+        put_cell(screen, page->blocks[i].title, names, false);
+        puts_text(screen, fits ? "  " : "\n");
+        if (fits)
+            put_cell(screen, value, -1, false);
+        for (const char *rest = value; !fits && *rest;) {    /* cut anywhere: it may have no blanks */
+            char line[1024];
+            size_t used = 0;
+            int columns = 0;
+            while (rest[used]) {
+                const char *shown;
+                size_t bytes;
+                int wide;
+                const size_t read = next_character(screen, rest + used, &shown, &bytes, &wide);
+                if (columns + wide > screen->width - 2)
+                    break;
+                columns += wide;
+                used += read;
+            }
+            snprintf(line, sizeof line, "  %.*s", (int)used, rest);
+            put_cell(screen, line, -1, false);
+            rest += used;
+            puts_text(screen, *rest ? "\n" : "");
         }
         puts_text(screen, "\n");
     }

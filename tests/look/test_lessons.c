@@ -204,14 +204,30 @@ static struct lm_bytes small_text(uint64_t seed, size_t size)
     return text;
 }
 
-static void open_lesson(struct lesson *lesson, int number, const char *sentence, uint64_t seed)
+/* `given`: the lesson gets the test's own model and tokenizer instead of making them. */
+static void open_lesson(struct lesson *lesson, int number, const char *sentence, uint64_t seed, bool given)
 {
     static const char *const specials[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
     loam_error error;
     struct lm_page *page;
     struct lm_bytes json = {0};
-    const struct lm_lesson_options options = {.sentence = sentence, .seed = seed, .threads = 2};
     *lesson = (struct lesson){.number = number, .sentence = sentence, .seed = seed};
+    struct lm_bytes text = small_text(seed, LM_LESSON_TEXT);
+    const struct lm_tokenizer_training training = {.text = text.data, .text_length = text.length, .vocabulary_size = 384,
+                                                   .specials = specials, .special_count = 3, .threads = 1};
+    learn_tokenizer(&training, &lesson->tokenizer);
+    lm_bytes_free(&text);
+    encode(lesson->tokenizer, sentence, strlen(sentence), 0, &lesson->ids);
+    const struct lm_config config = lm_lesson_config(lesson->tokenizer);
+    assert_ok(lm_device_open(&(struct lm_device_options){.threads = 1}, &lesson->device, &error), &error);
+    assert_ok(lm_model_create(&config, seed, lesson->device, &(struct lm_model_options){.dtype = LM_F32}, &lesson->model, &error),
+              &error);
+
+    struct lm_lesson_options options = {.sentence = sentence, .seed = seed, .threads = 2};
+    if (given) {
+        options.model = lesson->model;
+        options.tokenizer = lesson->tokenizer;
+    }
     assert_ok(lm_lesson_hold(number, &options, &page, &error), &error);
     assert_ok(lm_page_json(page, &json, &error), &error);
     assert_ok(lm_page_text(page, &(struct lm_text_style){.width = 1000, .unicode = true}, &lesson->text, &error), &error);
@@ -220,17 +236,6 @@ static void open_lesson(struct lesson *lesson, int number, const char *sentence,
     lm_bytes_free(&json);
     lesson->blocks = lm_value_find(lm_document_root(lesson->page), "blocks");
     lesson->claimed = test_calloc(lesson->blocks->length, sizeof *lesson->claimed);
-
-    struct lm_bytes text = small_text(seed, LM_LESSON_TEXT);
-    const struct lm_tokenizer_training training = {.text = text.data, .text_length = text.length, .vocabulary_size = 384,
-                                                   .specials = specials, .special_count = 3, .threads = 1};
-    learn_tokenizer(&training, &lesson->tokenizer);
-    lm_bytes_free(&text);
-    encode(lesson->tokenizer, sentence, strlen(sentence), 0, &lesson->ids);
-    const struct lm_config config = lm_lesson_config(lesson->tokenizer);
-    assert_ok(lm_device_open(&(struct lm_device_options){.threads = 2}, &lesson->device, &error), &error);
-    assert_ok(lm_model_create(&config, seed, lesson->device, &(struct lm_model_options){.dtype = LM_F32}, &lesson->model, &error),
-              &error);
 }
 
 static void close_lesson(struct lesson *lesson)
@@ -770,9 +775,150 @@ static void check_step(struct lesson *lesson)
     test_free(m);
 }
 
+/* --- 8 and 12, on a model that is given --- */
+
+struct heads {
+    double weights[4][64 * 64];
+};
+
+/* Queries and keys as attention sees them, and the weights by hand. */
+static void weigh_heads(void *user, int64_t layer, const struct lm_attention *work)
+{
+    struct heads *heads = user;
+    const int64_t t = work->t_q;
+    for (int64_t head = 0; layer == 0 && head < work->heads; head++)
+        for (int64_t i = 0; i < t; i++) {
+            double sum = 0, *row = heads->weights[head] + i * t;
+            for (int64_t j = 0; j <= i; j++) {
+                double dot = 0;
+                for (int64_t d = 0; d < work->head_size; d++)
+                    dot += (double)work->q[i * work->q_stride + head * work->head_size + d] *
+                           ((const float *)work->k)[j * work->kv_stride + head / 2 * work->head_size + d];
+                row[j] = exp(dot / sqrt((double)work->head_size));
+                sum += row[j];
+            }
+            for (int64_t j = 0; j < t; j++)
+                row[j] = j > i ? NAN : row[j] / sum;
+        }
+}
+
+static void check_heads(struct lesson *lesson)
+{
+    static struct heads heads;
+    static const double groups[] = {0, 0, 1, 1};
+    const struct lm_config *c = lm_model_config(lesson->model);
+    const struct lm_watcher watcher = {.user = &heads, .attends = weigh_heads};
+    const size_t t = lesson->ids.length;
+    float *logits = test_malloc(t * (size_t)c->vocabulary * sizeof *logits);
+    loam_error error;
+    lm_model_watch(lesson->model, &watcher);
+    assert_ok(lm_model_logits(lesson->model, lesson->ids.data, (int64_t)t, logits, &error), &error);
+    lm_model_watch(lesson->model, NULL);
+    test_free(logits);
+    for (int head = 0; head < 4; head++) {
+        char name[16];
+        snprintf(name, sizeof name, "head_%d", head);
+        table(lesson, name, t, t, heads.weights[head]);
+    }
+    fact(lesson, "heads", 4);
+    fact(lesson, "kv_heads", 2);
+    fact(lesson, "head_size", 16);
+    table(lesson, "groups", 4, 1, groups);
+    fact(lesson, "cache_token", 2 * 2 * 2 * 16 * 2);    /* k and v, layers, heads, numbers, bytes */
+    fact(lesson, "cache_full", 2 * 2 * 4 * 16 * 2);
+}
+
+static const float *sorted_logits;
+
+static int by_logit(const void *a, const void *b)
+{
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return sorted_logits[x] > sorted_logits[y] ? -1 : sorted_logits[x] < sorted_logits[y] ? 1 : x - y;
+}
+
+static double share_of(const float *logits, int32_t vocabulary, int32_t id, double temperature)
+{
+    double sum = 0;
+    for (int32_t i = 0; i < vocabulary; i++)
+        sum += exp(((double)logits[i] - logits[id]) / temperature);
+    return 1 / sum;
+}
+
+static void check_written(struct lesson *lesson, int32_t vocabulary)
+{
+    struct lm_runner *runner;
+    struct lm_generation made = {0};
+    struct lm_generation_options options = lm_generation_default();
+    struct lm_bytes text = {0};
+    struct lm_ids ids = {0};
+    loam_error error;
+    float *logits = test_malloc(256 * (size_t)vocabulary * sizeof *logits);
+    options.sampling = (loam_sampling){.temperature = 0.7, .top_k = 3, .top_p = 1, .repetition_penalty = 1, .seed = lesson->seed};
+    options.max_tokens = 16;
+    options.ignore_end = true;
+    assert_ok(lm_runner_attach(lesson->model, lesson->tokenizer, NULL, 128, &runner, &error), &error);
+    assert_ok(lm_runner_generate(runner, lesson->ids.data, lesson->ids.length, &options, &made, &error), &error);
+    lm_ids_append(&ids, lesson->ids.data, lesson->ids.length, NULL);
+    lm_ids_append(&ids, made.ids.data, made.ids.length, NULL);
+    assert_int_equal(made.ids.length, 16);
+    assert_ok(lm_model_logits(lesson->model, ids.data, (int64_t)ids.length, logits, &error), &error);
+    assert_int_equal(lm_value_find(block_of(lesson, "written"), "values")->length, 16);
+    block_of(lesson, "others");
+    for (size_t i = 0; i < 16; i++) {
+        const float *row = logits + (lesson->ids.length - 1 + i) * (size_t)vocabulary;
+        int32_t best = -1;
+        for (int32_t id = 0; id < vocabulary; id++)
+            if (id != made.ids.data[i] && (best < 0 || row[id] > row[best]))
+                best = id;
+        near(lesson, "written", at(lesson, "written", i, 0), share_of(row, vocabulary, made.ids.data[i], 1), 1e-5);
+        near(lesson, "written", at(lesson, "written", i, 1), share_of(row, vocabulary, best, 1), 1e-5);
+    }
+    assert_ok(lm_tokenizer_decode(lesson->tokenizer, made.ids.data, 16, false, &text, &error), &error);
+    const struct lm_value *shown_text = lm_value_find(block_of(lesson, "text"), "value");
+    assert_true(shown_text->length >= text.length);    /* blanks and bytes that are no characters have longer names */
+    lm_bytes_free(&text);
+    lm_ids_free(&ids);
+    lm_generation_free(&made);
+    lm_runner_close(runner);
+    test_free(logits);
+}
+
+static void check_generation(struct lesson *lesson)
+{
+    const int32_t vocabulary = (int32_t)lm_model_config(lesson->model)->vocabulary;
+    int32_t *order = test_malloc((size_t)vocabulary * sizeof *order);
+    float *logits = test_malloc(lesson->ids.length * (size_t)vocabulary * sizeof *logits);
+    loam_error error;
+    assert_ok(lm_model_logits(lesson->model, lesson->ids.data, (int64_t)lesson->ids.length, logits, &error), &error);
+    const float *last = logits + (lesson->ids.length - 1) * (size_t)vocabulary;
+    for (int32_t i = 0; i < vocabulary; i++)
+        order[i] = i;
+    sorted_logits = last;
+    qsort(order, (size_t)vocabulary, sizeof *order, by_logit);
+    fact(lesson, "draws", 1000);
+    fact(lesson, "top_k", 3);
+    double top = 0;
+    for (int k = 0; k < 3; k++)
+        top += share_of(last, vocabulary, order[k], 1);
+    for (size_t k = 0; k < 8; k++) {
+        static const double temperatures[] = {0.5, 1, 2};
+        const double share = share_of(last, vocabulary, order[k], 1), few = k < 3 ? share / top : 0;
+        near(lesson, "candidates", at(lesson, "candidates", k, 0), last[order[k]], 1e-5);
+        for (size_t i = 0; i < 3; i++)
+            near(lesson, "candidates", at(lesson, "candidates", k, 1 + i), share_of(last, vocabulary, order[k], temperatures[i]), 1e-5);
+        /* Five deviations of a thousand draws: a chance of 6e-7. */
+        near(lesson, "drawn", at(lesson, "drawn", k, 0), share, 5 * sqrt(share * (1 - share) / 1000) + 1e-9);
+        near(lesson, "drawn", at(lesson, "drawn", k, 1), few, 5 * sqrt(few * (1 - few) / 1000) + 1e-9);
+    }
+    check_written(lesson, vocabulary);
+    test_free(order);
+    test_free(logits);
+}
+
 typedef void checker(struct lesson *lesson);
 static checker *const checkers[] = {NULL, check_words, check_merges, check_samples, check_embeddings, check_plain_attention,
-                                    check_weighted_attention, check_mask, NULL, check_layer, check_whole, check_step, NULL};
+                                    check_weighted_attention, check_mask, check_heads, check_layer, check_whole, check_step,
+                                    check_generation};
 
 static void test_numbers(void **state)
 {
@@ -782,9 +928,9 @@ static void test_numbers(void **state)
     } cases[] = {{lm_lesson_sentence, 1}, {"The cat sat on the mat, the dog on the log", 7}, {"One", 3}};
     (void)state;
     for (int number = 1; number <= lm_lesson_count(); number++)
-        for (size_t i = 0; i < sizeof cases / sizeof *cases && checkers[number]; i++) {
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             struct lesson lesson;
-            open_lesson(&lesson, number, cases[i].sentence, cases[i].seed);
+            open_lesson(&lesson, number, cases[i].sentence, cases[i].seed, number == 8 || number == 12);
             checkers[number](&lesson);
             close_lesson(&lesson);
         }
@@ -797,7 +943,7 @@ static void test_published(void **state)
     static const double weights[] = {0.1385, 0.2379, 0.2333, 0.1240, 0.1082, 0.1581}, context[] = {0.4419, 0.6515, 0.5683};
     struct lesson lesson;
     (void)state;
-    open_lesson(&lesson, 5, lm_lesson_sentence, 1);
+    open_lesson(&lesson, 5, lm_lesson_sentence, 1, false);
     for (size_t i = 0; i < 6; i++) {
         assert_true(fabs(at(&lesson, "scores", i, 0) - scores[i]) <= 0.00005);
         assert_true(fabs(at(&lesson, "weights", i, 0) - weights[i]) <= 0.00005);
@@ -816,11 +962,73 @@ static void test_published(void **state)
     close_lesson(&lesson);
 }
 
+/* The small model that is trained for the lesson: the same seed, the same page. */
+static void test_trained(void **state)
+{
+    (void)state;
+    struct lm_bytes pages[2] = {{0}, {0}};
+    loam_error error;
+    for (int k = 0; k < 2; k++) {
+        struct lm_page *page;
+        const struct lm_lesson_options options = {.seed = 2, .threads = 1 + k};
+        assert_ok(lm_lesson_hold(8, &options, &page, &error), &error);
+        assert_ok(lm_page_json(page, &pages[k], &error), &error);
+        lm_page_free(page);
+    }
+    assert_int_equal(pages[0].length, pages[1].length);
+    assert_memory_equal(pages[0].data, pages[1].data, pages[0].length);
+    lm_bytes_free(&pages[0]);
+    lm_bytes_free(&pages[1]);
+}
+
+/* Sentences that are no sentences, and such as are long or of another script. */
+static void test_bad_sentences(void **state)
+{
+    char long_one[4096];
+    struct lm_page *page;
+    loam_error error;
+    (void)state;
+    for (size_t i = 0; i < sizeof long_one; i++)
+        long_one[i] = i % 5 == 4 ? ' ' : 'a';
+    long_one[sizeof long_one - 1] = 0;
+    for (int number = 1; number <= lm_lesson_count(); number++) {
+        assert_fails(lm_lesson_hold(number, &(struct lm_lesson_options){.sentence = " \n"}, &page, &error), &error, LOAM_EUSAGE, "empty");
+        const struct lm_lesson_options longer = {.sentence = long_one, .seed = 1, .threads = 1};
+        const int code = lm_lesson_hold(number, &longer, &page, &error);
+        const bool runs_model = number == 4 || number >= 8;
+        if (runs_model && number != 10)
+            assert_true(code == LOAM_EUSAGE && strstr(error.message, "context is 128"));
+        else
+            assert_int_equal(code, LOAM_OK);
+        if (code == LOAM_OK)
+            lm_page_free(page);
+        if (number == 8 || number == 12)
+            continue;
+        const struct lm_lesson_options scripts = {.sentence = "\xE4\xB8\x96\xE7\x95\x8C \xD7\xA9\xD7\x9C\xD7\x95\xD7\x9D \xF0\x9F\x99\x82 a\xCC\x88",
+                                                  .seed = 1, .threads = 1};
+        assert_ok(lm_lesson_hold(number, &scripts, &page, &error), &error);
+        struct lm_bytes out = {0};
+        assert_ok(lm_page_text(page, &(struct lm_text_style){.width = 60}, &out, &error), &error);
+        for (size_t i = 0; i < out.length; i++)
+            assert_true((unsigned char)out.data[i] < 0x80);    /* without Unicode there is none */
+        lm_bytes_free(&out);
+        assert_ok(lm_page_html(page, &out, &error), &error);
+        assert_int_equal(lm_utf8_check(out.data, out.length), out.length);
+        lm_bytes_free(&out);
+        lm_page_free(page);
+    }
+    assert_fails(lm_lesson_hold(0, &(struct lm_lesson_options){0}, &page, &error), &error, LOAM_EUSAGE, "1 to 12");
+    assert_fails(lm_lesson_hold(13, &(struct lm_lesson_options){0}, &page, &error), &error, LOAM_EUSAGE, "1 to 12");
+    assert_fails(lm_lesson_hold(11, &(struct lm_lesson_options){.sentence = "a", .threads = 1}, &page, &error), &error, LOAM_EUSAGE, "one token");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_published),
         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_trained),
+        cmocka_unit_test(test_bad_sentences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
