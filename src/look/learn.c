@@ -203,8 +203,10 @@ static int train_step(struct lm_model *model, struct training *training, int64_t
     return code;
 }
 
-static int train(struct lm_lesson *lesson, int64_t steps, loam_error *error)
+int lm_lesson_train(struct lm_lesson *lesson, int64_t steps, loam_error *error)
 {
+    if (!lesson->own_model)
+        return LOAM_OK;
     struct training training = {0};
     struct lm_ids ids = {0};
     struct lm_bytes text = {0};
@@ -228,7 +230,7 @@ static int train(struct lm_lesson *lesson, int64_t steps, loam_error *error)
     return code;
 }
 
-int lm_lesson_model(struct lm_lesson *lesson, int64_t steps, loam_error *error)
+int lm_lesson_model(struct lm_lesson *lesson, loam_error *error)
 {
     int code = lm_lesson_device(lesson, error);
     if (!code)
@@ -242,7 +244,7 @@ int lm_lesson_model(struct lm_lesson *lesson, int64_t steps, loam_error *error)
     code = lm_model_create(&config, lesson->options->seed, lesson->device, &(struct lm_model_options){.dtype = LM_F32},
                            &lesson->own_model, error);
     lesson->model = lesson->own_model;
-    return code || !steps ? code : train(lesson, steps, error);
+    return code;
 }
 
 int lm_lesson_encode(struct lm_lesson *lesson, loam_error *error)

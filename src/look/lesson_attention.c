@@ -312,9 +312,11 @@ int lm_teach_heads(struct lm_lesson *lesson, loam_error *error)
 {
     struct lm_page *page = lesson->page;
     struct lm_record record = {0};
-    int code = lm_lesson_model(lesson, 200, error);
+    int code = lm_lesson_model(lesson, error);
     if (!code)
         code = lm_lesson_encode(lesson, error);
+    if (!code)
+        code = lm_lesson_train(lesson, 200, error);
     if (!code)
         code = lm_record_run(lesson->model, lesson->ids.data, (int64_t)lesson->ids.length,
                              &(struct lm_record_options){.attention = true, .layers = 1}, &record, error);

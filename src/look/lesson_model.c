@@ -103,7 +103,7 @@ int lm_teach_embeddings(struct lm_lesson *lesson, loam_error *error)
 {
     struct lm_page *page = lesson->page;
     struct lm_record record;
-    int code = lm_lesson_model(lesson, 0, error);
+    int code = lm_lesson_model(lesson, error);
     if (!code)
         code = lm_lesson_encode(lesson, error);
     if (!code)
@@ -254,7 +254,7 @@ int lm_teach_layer(struct lm_lesson *lesson, loam_error *error)
     struct lm_page *page = lesson->page;
     struct layer layer = {0};
     const struct lm_watcher watcher = {.user = &layer, .sees = keep};
-    int code = lm_lesson_model(lesson, 0, error);
+    int code = lm_lesson_model(lesson, error);
     if (!code)
         code = lm_lesson_encode(lesson, error);
     const struct lm_config *c = lesson->model ? lm_model_config(lesson->model) : NULL;
@@ -361,7 +361,7 @@ int lm_teach_whole(struct lm_lesson *lesson, loam_error *error)
 {
     struct lm_page *page = lesson->page;
     size_t count;
-    int code = lm_lesson_model(lesson, 0, error);
+    int code = lm_lesson_model(lesson, error);
     if (code)
         return code;
     const struct lm_parameter *table = lm_model_parameters(lesson->model, &count);

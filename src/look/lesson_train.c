@@ -142,7 +142,7 @@ int lm_teach_step(struct lm_lesson *lesson, loam_error *error)
     size_t count;
     if (lesson->options->model && !lesson->options->loaded)
         return lm_fail(error, LOAM_EUSAGE, "this lesson trains the model; it must be loaded in fp32");
-    int code = lm_lesson_model(lesson, 0, error);
+    int code = lm_lesson_model(lesson, error);
     if (!code)
         code = lm_lesson_encode(lesson, error);
     if (!code && lesson->ids.length < 2)
@@ -344,9 +344,11 @@ int lm_teach_generation(struct lm_lesson *lesson, loam_error *error)
     struct lm_cache *cache = NULL;
     struct written written = {.count = 0};
     float *logits;
-    int code = lm_lesson_model(lesson, 400, error);
+    int code = lm_lesson_model(lesson, error);
     if (!code)
         code = lm_lesson_encode(lesson, error);
+    if (!code)
+        code = lm_lesson_train(lesson, 400, error);
     if (code)
         return code;
     const struct lm_config *c = lm_model_config(lesson->model);

@@ -3,7 +3,7 @@
  *
  *     static int teach(struct lm_lesson *lesson, loam_error *error)
  *     {
- *         int code = lm_lesson_model(lesson, 0, error);            // MODEL, or the small one that is made here
+ *         int code = lm_lesson_model(lesson, error);               // MODEL, or the small one that is made here
  *         if (!code)
  *             code = lm_lesson_encode(lesson, error);              // lesson->ids of the sentence
  *         lm_page_say(lesson->page, "...");
@@ -36,8 +36,10 @@ struct lm_lesson {
 int lm_lesson_device(struct lm_lesson *lesson, loam_error *error);
 /* options->tokenizer, or the quickstart's: learned from the built-in text. */
 int lm_lesson_tokenizer(struct lm_lesson *lesson, loam_error *error);
-/* options->model, or a small one with weights drawn from the seed and, where `steps` is above 0, trained on the built-in text. */
-int lm_lesson_model(struct lm_lesson *lesson, int64_t steps, loam_error *error);
+/* options->model, or a small one with weights drawn from the seed. */
+int lm_lesson_model(struct lm_lesson *lesson, loam_error *error);
+/* Trains the small model on the built-in text; one that was given stays as it is. */
+int lm_lesson_train(struct lm_lesson *lesson, int64_t steps, loam_error *error);
 int lm_lesson_encode(struct lm_lesson *lesson, loam_error *error);
 /* The sentence's words and a vector of three numbers for each: the published ones for the usual sentence, else drawn. [words,3], free it. */
 int lm_lesson_vectors(struct lm_lesson *lesson, float **vectors, loam_error *error);

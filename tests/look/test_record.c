@@ -153,11 +153,11 @@ static void test_long_and_rollout(void **state)
                 record.attention[(7 * T + 5) * T + 2])) < 1e-6);
     lm_free(rollout);
     lm_free(mean);
+    lm_record_free(&record);
     assert_fails(lm_record_run(model, ids, 0, &options, &record, &error), &error, LOAM_EUSAGE, "no token");
     assert_fails(lm_record_run(model, ids, T + 1, &options, &record, &error), &error, LOAM_EUSAGE, "context is 300");
     const struct lm_record_options beyond = {.attention = true, .first_layer = 2, .layers = 1};
     assert_fails(lm_record_run(model, ids, 3, &beyond, &record, &error), &error, LOAM_EUSAGE, "layers 0 to 1");
-    lm_record_free(&record);
     lm_model_close(model);
     lm_device_close(device);
 }
