@@ -5,7 +5,7 @@ tested = ctest --test-dir $(1) --output-on-failure --no-tests=error
 
 .PHONY: help deps build quickstart test test-long asan ubsan tsan fuzz debug check bench install uninstall clean info
 help:              ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z -]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 deps:              ## install the Debian packages that are missing (asks for root only then)
 	@sh cmake/deps.sh build

@@ -9,7 +9,7 @@
 # What a stage prints goes to build/logs/STAGE.log and is shown where it fails. The last line is "N passed, M failed".
 set -u
 cd "$(dirname "$0")/.." || exit 1
-export LOAM_LONG=${LOAM_LONG:-}
+if [ -n "${LOAM_LONG:-}" ]; then export LOAM_LONG; else unset LOAM_LONG; fi    # tests ask whether it is there
 jobs=${JOBS:-$(nproc)}
 stages=${STAGES:-release german sanitize tsan fuzz}
 mkdir -p build/logs build/locale

@@ -9,6 +9,7 @@
 #include "file.h"     /* reading, mapping, atomic writing, locks, paths */
 #include "text.h"     /* UTF-8, numbers with units in the C locale */
 #include "random.h"   /* seeded streams and keyed random numbers */
+#include "scratch.h"  /* memory on disk */
 #include "json.h"     /* JSON and YAML into one tree; a JSON writer */
 #include "system.h"   /* processors, memory limits, clocks */
 

@@ -161,20 +161,49 @@ static int open_target(struct lm_file_writer *writer, loam_error *error)
     return code;
 }
 
-int lm_file_create(const char *path, struct lm_file_writer **result, loam_error *error)
+static int new_writer(const char *path, const char *target, struct lm_file_writer **result, loam_error *error)
 {
     struct lm_file_writer *writer = lm_alloc(1, sizeof *writer, error);
     if (!writer)
         return lm_fail_within(error, LOAM_ENOMEM, "%s", path);
     writer->file = -1;
-    char *followed = realpath(path, NULL);
-    const char *target = followed ? followed : path;
     writer->path = lm_copy_string(path, strlen(path), error);
     writer->target = writer->path ? lm_copy_string(target, strlen(target), error) : NULL;
     writer->buffer = writer->target ? lm_alloc(BUFFER, 1, error) : NULL;
+    if (!writer->buffer) {
+        lm_file_abandon(writer);
+        return lm_fail_within(error, LOAM_ENOMEM, "%s", path);
+    }
+    *result = writer;
+    return LOAM_OK;
+}
+
+int lm_file_create(const char *path, struct lm_file_writer **result, loam_error *error)
+{
+    char *followed = realpath(path, NULL);
+    struct lm_file_writer *writer = NULL;
+    int code = new_writer(path, followed ? followed : path, &writer, error);
     free(followed);
-    int code = writer->buffer ? open_target(writer, error) : lm_fail_within(error, LOAM_ENOMEM, "%s", path);
+    if (code != LOAM_OK)
+        return code;
+    code = open_target(writer, error);
     if (code != LOAM_OK) {
+        lm_file_abandon(writer);
+        return code;
+    }
+    *result = writer;
+    return LOAM_OK;
+}
+
+int lm_file_create_unnamed(const char *name, struct lm_file_writer **result, loam_error *error)
+{
+    struct lm_file_writer *writer = NULL;
+    int code = new_writer(name, name, &writer, error);
+    if (code != LOAM_OK)
+        return code;
+    writer->file = memfd_create("loam", MFD_CLOEXEC);
+    if (writer->file < 0) {
+        code = lm_fail_errno(error, errno, "%s: no memory file could be made", name);
         lm_file_abandon(writer);
         return code;
     }
@@ -282,6 +311,47 @@ static int sync_parent(const char *path, loam_error *error)
     int code = lm_sync_directory(folder, error);
     lm_free(folder);
     return code;
+}
+
+int lm_file_commit_open(struct lm_file_writer *writer, int *file, loam_error *error)
+{
+    const bool named = writer->temporary != NULL;
+    char *target = lm_copy_string(writer->target, strlen(writer->target), error);
+    int kept = target && !named ? dup(writer->file) : -1;
+    if (!target || (!named && kept < 0)) {
+        lm_file_abandon(writer);
+        const int code = target ? lm_fail_errno(error, errno, "%s: cannot be kept open", target) : LOAM_ENOMEM;
+        lm_free(target);
+        return code;
+    }
+    int code = lm_file_commit(writer, error);
+    if (code == LOAM_OK && named && (kept = open(target, O_RDONLY | O_CLOEXEC)) < 0)
+        code = fail_open(error, target, errno);
+    if (code != LOAM_OK && kept >= 0)
+        close(kept);
+    if (code == LOAM_OK)
+        *file = kept;
+    lm_free(target);
+    return code;
+}
+
+int lm_file_read_at(int file, const char *name, int64_t offset, void *data, size_t length, loam_error *error)
+{
+    char *bytes = data;
+    while (length > 0) {
+        const size_t most = (size_t)1 << 30;
+        const ssize_t got = pread(file, bytes, length < most ? length : most, offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return lm_fail_errno(error, errno, "%s: reading %zu bytes at byte %lld failed", name, length, (long long)offset);
+        if (got == 0)
+            return lm_fail(error, LOAM_EFORMAT, "%s: ends at byte %lld, wanted %zu bytes more", name, (long long)offset, length);
+        bytes += got;
+        offset += got;
+        length -= (size_t)got;
+    }
+    return LOAM_OK;
 }
 
 int lm_file_commit(struct lm_file_writer *writer, loam_error *error)

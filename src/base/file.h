@@ -34,6 +34,13 @@ int lm_file_write_at(struct lm_file_writer *writer, int64_t offset, const void *
 int lm_file_allocate(struct lm_file_writer *writer, int64_t size, loam_error *error);
 int lm_file_commit(struct lm_file_writer *writer, loam_error *error);
 void lm_file_abandon(struct lm_file_writer *writer);
+/* The same, and a descriptor for reading what was committed, which the caller closes. */
+int lm_file_commit_open(struct lm_file_writer *writer, int *file, loam_error *error);
+/* A writer whose file lies in memory and has no name: it is there until the descriptor of lm_file_commit_open is closed.
+ * `name` is what messages call it. */
+int lm_file_create_unnamed(const char *name, struct lm_file_writer **writer, loam_error *error);
+/* Reads exactly `length` bytes at an offset. `name` is what messages call the file; it ends before: LOAM_EFORMAT. */
+int lm_file_read_at(int file, const char *name, int64_t offset, void *data, size_t length, loam_error *error);
 /* The three in one. */
 int lm_file_replace(const char *path, const void *data, size_t length, loam_error *error);
 

@@ -1,6 +1,9 @@
 #include "base.h"
 
 #include <locale.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -97,6 +100,13 @@ char *lm_copy_string(const char *text, size_t length, loam_error *error)
 void lm_free(void *pointer)
 {
     free(pointer);
+}
+
+void lm_memory_trim(void)
+{
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
 }
 
 static size_t whole_pages(size_t bytes)
@@ -224,65 +234,4 @@ void lm_ids_free(struct lm_ids *ids)
 {
     lm_free(ids->data);
     *ids = (struct lm_ids){0};
-}
-
-static void add_place(struct lm_layout *layout, void **where, const char *name, size_t bytes, size_t multiple)
-{
-    if (layout->failed)
-        return;
-    size_t offset = layout->size, end;
-    bool fits = layout->size <= SIZE_MAX - multiple;
-    if (fits)
-        offset = lm_round_up(layout->size, multiple);
-    if (!fits || !lm_add(offset, bytes, &end) || end > PTRDIFF_MAX) {
-        layout->failed = true;
-        return;
-    }
-    if (layout->count == layout->capacity) {
-        struct lm_place *larger =
-            grow(layout->places, &layout->capacity, layout->count + 1, sizeof *layout->places, NULL);
-        if (!larger) {
-            layout->failed = true;
-            return;
-        }
-        layout->places = larger;
-    }
-    layout->places[layout->count++] =
-        (struct lm_place){.name = name, .where = where, .offset = offset, .bytes = bytes};
-    layout->size = end;
-}
-
-void lm_layout_add(struct lm_layout *layout, void **where, const char *name, size_t bytes)
-{
-    add_place(layout, where, name, bytes, LM_ALIGN);
-}
-
-void lm_layout_add_adjacent(struct lm_layout *layout, void **where, const char *name, size_t bytes)
-{
-    add_place(layout, where, name, bytes, 1);
-}
-
-int lm_layout_check(const struct lm_layout *layout, loam_error *error)
-{
-    if (layout->failed)
-        return lm_fail(error, LOAM_ENOMEM, "not enough memory: a layout of %zu places is larger than this machine "
-                       "can address", layout->count);
-    return LOAM_OK;
-}
-
-void lm_layout_bind(const struct lm_layout *layout, void *block)
-{
-    if (layout->failed)
-        return;
-    for (size_t i = 0; i < layout->count; i++) {
-        const struct lm_place *place = &layout->places[i];
-        if (place->where)
-            *place->where = (char *)block + place->offset;
-    }
-}
-
-void lm_layout_free(struct lm_layout *layout)
-{
-    lm_free(layout->places);
-    *layout = (struct lm_layout){0};
 }

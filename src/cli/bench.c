@@ -1,4 +1,4 @@
-/* What loam bench measures within this process: training, prompts, decoding. */
+/* What loam bench measures within this process: training; the table of all measurements. */
 #include "bench.h"
 #include "model/model.h"
 #include "terminal.h"
@@ -9,8 +9,6 @@
 
 enum {
     BATCH = 4, LENGTH = 256, STEPS = 3,         /* training */
-    PROMPT = 512, PROMPTS = 3,                  /* prompts */
-    BEFORE = 32, GROUPS = 15, GROUP = 4,        /* decoding: positions in the cache before, tokens measured */
     TINY_LENGTH = 32, TINY_CONTEXT = 128
 };
 
@@ -44,12 +42,12 @@ int bench_shape(const struct bench *bench, const char *name, struct lm_config *c
     return LOAM_OK;
 }
 
-static int stopped(loam_error *error)
+int bench_stopped(loam_error *error)
 {
     return stop_wanted() ? lm_fail(error, LOAM_ECANCELLED, "bench: stopped on request") : LOAM_OK;
 }
 
-static void draw_ids(int32_t *ids, int64_t count, int64_t vocabulary)
+void bench_draw_ids(int32_t *ids, int64_t count, int64_t vocabulary)
 {
     struct lm_random random = lm_random_seed(1, 0);
     for (int64_t i = 0; i < count; i++)
@@ -106,7 +104,7 @@ static int trainer_open(struct bench *bench, struct trainer *t, loam_error *erro
     if (code != LOAM_OK)
         return code;
     lm_layout_bind(&t->layout, t->block);
-    draw_ids(t->ids, (int64_t)rows, config.vocabulary);
+    bench_draw_ids(t->ids, (int64_t)rows, config.vocabulary);
     memcpy(t->targets, t->ids, rows * sizeof(int32_t));
     return LOAM_OK;
 }
@@ -123,7 +121,7 @@ static int trainer_step(struct trainer *t, loam_error *error)
     int code = lm_pass_run(t->pass, &input, 1.0f / (float)(t->batch * t->length), t->gradients, &loss, NULL, error);
     if (code != LOAM_OK)
         return code;
-    const double squares = ops->sum_squares(device, count, t->gradients);
+    const double squares = ops->sum_squares(device, count, LM_F32, t->gradients);
     ops->adamw(device, &(struct lm_adamw){.count = count, .step = ++t->step, .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.95,
                                           .eps = 1e-8, .decay = 0.1, .grad_scale = squares > 1 ? 1 / sqrt(squares) : 1,
                                           .parameter = lm_model_weights(t->model, &dtype), .gradient = t->gradients,
@@ -131,16 +129,17 @@ static int trainer_step(struct trainer *t, loam_error *error)
     return lm_device_check(device, error);
 }
 
-static int bench_train(struct bench *bench, struct bench_result *result, loam_error *error)
+static int bench_train(struct bench *bench, const struct bench_case *one, struct bench_result *result, loam_error *error)
 {
     struct trainer t = {0};
     double times[STEPS];
+    (void)one;
     int code = trainer_open(bench, &t, error);
     if (code == LOAM_OK)
         code = trainer_step(&t, error);    /* touches all memory; not counted */
     for (int i = 0; i < STEPS && code == LOAM_OK; i++) {
         const double start = lm_seconds();
-        if ((code = stopped(error)) == LOAM_OK)
+        if ((code = bench_stopped(error)) == LOAM_OK)
             code = trainer_step(&t, error);
         times[i] = lm_seconds() - start;
     }
@@ -154,126 +153,20 @@ static int bench_train(struct bench *bench, struct bench_result *result, loam_er
     return code;
 }
 
-/* --- Prompts and decoding: a Llama of 1B in bf16 --- */
-
-struct talker {
-    struct lm_model *model;
-    struct lm_cache *cache;
-};
-
-static void talker_close(struct talker *t)
-{
-    lm_cache_free(t->cache);
-    lm_model_close(t->model);
-}
-
-static int talker_open(struct bench *bench, struct talker *t, int64_t capacity, loam_error *error)
-{
-    struct lm_config config;
-    int code = bench_shape(bench, "llama-3.2-1b", &config, error);
-    if (code == LOAM_OK)
-        code = lm_model_create(&config, 1, bench->device, &(struct lm_model_options){.load = true, .dtype = LM_BF16},
-                               &t->model, error);
-    return code == LOAM_OK ? lm_cache_create(t->model, capacity, LM_BF16, &t->cache, error) : code;
-}
-
-static int bench_prompt(struct bench *bench, struct bench_result *result, loam_error *error)
-{
-    struct talker t = {0};
-    int32_t ids[PROMPT];
-    double times[PROMPTS];
-    float *logits;
-    const int64_t count = bench->tiny ? TINY_LENGTH : PROMPT;
-    int code = talker_open(bench, &t, count, error);
-    if (code == LOAM_OK)
-        draw_ids(ids, count, lm_model_config(t.model)->vocabulary);
-    for (int i = -1; i < PROMPTS && code == LOAM_OK; i++) {    /* the first is not counted */
-        lm_cache_cut(t.cache, 0);
-        const double start = lm_seconds();
-        if ((code = stopped(error)) == LOAM_OK)
-            code = lm_model_extend(t.model, t.cache, ids, count, &logits, error);
-        if (i >= 0)
-            times[i] = lm_seconds() - start;
-    }
-    if (code == LOAM_OK) {
-        const struct lm_config *c = lm_model_config(t.model);
-        const double head = 2 * (double)c->vocabulary * (double)c->width;
-        /* A third of a training step's; the head only for the last position. */
-        const double flops = lm_config_flops(c, 1, count) / 3 - head * (double)(count - 1);
-        const double seconds = bench_median(times, PROMPTS);
-        *result = (struct bench_result){(double)count / seconds, "tokens/s",
-                                        flops / seconds * 1e-9 / bench->limits.gflops_f32};
-    }
-    talker_close(&t);
-    return code;
-}
-
-/* What one token reads: every weight once (of a table that is not the head, one row), and the cache. */
-static double token_bytes(struct lm_model *model, int64_t positions)
-{
-    const struct lm_config *c = lm_model_config(model);
-    double bytes = (double)lm_model_weight_bytes(c, LM_BF16);
-    if (!c->tied)
-        bytes -= 2.0 * (double)(c->vocabulary - 1) * (double)c->width;
-    return bytes + 2.0 * 2.0 * (double)(c->layers * c->kv_heads * c->head_size) * (double)positions;
-}
-
-/* How fast the memory where the weights lie can be read now. */
-static int weights_speed(struct bench *bench, struct lm_model *model, double *gbps, loam_error *error)
-{
-    enum lm_dtype dtype;
-    void *weights = lm_model_weights(model, &dtype);
-    return lm_device_read_speed(bench->device, weights, lm_model_weight_bytes(lm_model_config(model), dtype), 0, gbps, error);
-}
-
-/* `speeds` in bytes a second, and the fractions of what reading the same memory gives just before and after: a machine shared
- * with others gives now more, now less. */
-static int decode_groups(struct bench *bench, struct talker *t, const int32_t *ids, double *speeds, double *fractions,
-                         loam_error *error)
-{
-    double before, after;
-    float *logits;
-    int code = weights_speed(bench, t->model, &before, error);
-    for (int group = 0; group < GROUPS && code == LOAM_OK; group++, before = after) {
-        const double start = lm_seconds();
-        for (int i = 0; i < GROUP && code == LOAM_OK; i++)
-            if ((code = stopped(error)) == LOAM_OK)
-                code = lm_model_extend(t->model, t->cache, ids + group * GROUP + i, 1, &logits, error);
-        speeds[group] = GROUP * token_bytes(t->model, BEFORE + group * GROUP) / (lm_seconds() - start);
-        if (code == LOAM_OK)
-            code = weights_speed(bench, t->model, &after, error);
-        fractions[group] = code == LOAM_OK ? speeds[group] * 1e-9 / ((before + after) / 2) : 0;
-    }
-    return code;
-}
-
-static int bench_decode(struct bench *bench, struct bench_result *result, loam_error *error)
-{
-    struct talker t = {0};
-    int32_t ids[BEFORE + GROUPS * GROUP];
-    double speeds[GROUPS], fractions[GROUPS];
-    float *logits;
-    int code = talker_open(bench, &t, BEFORE + GROUPS * GROUP, error);
-    if (code == LOAM_OK) {
-        draw_ids(ids, BEFORE + GROUPS * GROUP, lm_model_config(t.model)->vocabulary);
-        code = lm_model_extend(t.model, t.cache, ids, BEFORE, &logits, error);
-    }
-    if (code == LOAM_OK)
-        code = decode_groups(bench, &t, ids + BEFORE, speeds, fractions, error);
-    if (code == LOAM_OK)
-        *result = (struct bench_result){bench_median(speeds, GROUPS) / token_bytes(t.model, BEFORE), "tokens/s",
-                                        bench_median(fractions, GROUPS)};
-    talker_close(&t);
-    return code;
-}
-
 /* --- The table --- */
 
+#define LLAMA(kind, type) kind "_llama_1b_" type, kind "_llama_tiny_" type
 const struct bench_case bench_cases[] = {
-    {"train_gpt2_124m_f32", "train_gpt2_tiny_f32", bench_train},
-    {"prompt_llama_1b_bf16", "prompt_llama_tiny_bf16", bench_prompt},
-    {"decode_llama_1b_bf16", "decode_llama_tiny_bf16", bench_decode},
-    {"start_llama_1b_bf16", "start_llama_tiny_bf16", bench_start},
+    {"train_gpt2_124m_f32", "train_gpt2_tiny_f32", bench_train, LM_F32, 0},
+    {LLAMA("prompt", "bf16"), bench_prompt, LM_BF16, 1},
+    {LLAMA("prompt", "q8_0"), bench_prompt, LM_Q8_0, 1},
+    {LLAMA("prompt", "q4_0"), bench_prompt, LM_Q4_0, 1},
+    {LLAMA("decode", "bf16"), bench_decode, LM_BF16, 1},
+    {LLAMA("decode", "q8_0"), bench_decode, LM_Q8_0, 1},
+    {LLAMA("decode", "q4_0"), bench_decode, LM_Q4_0, 1},
+    {LLAMA("decode8", "bf16"), bench_decode, LM_BF16, 8},
+    {LLAMA("decode8", "q8_0"), bench_decode, LM_Q8_0, 8},
+    {LLAMA("start", "bf16"), bench_start, LM_BF16, 1},
 };
 const size_t bench_case_count = sizeof bench_cases / sizeof *bench_cases;
 

@@ -98,8 +98,9 @@ static int measure(struct bench *bench, const char *directory, double *seconds, 
     return LOAM_OK;
 }
 
-int bench_start(struct bench *bench, struct bench_result *result, loam_error *error)
+int bench_start(struct bench *bench, const struct bench_case *one, struct bench_result *result, loam_error *error)
 {
+    (void)one;
     const char *folder = getenv("TMPDIR");
     struct lm_config config;
     double seconds;

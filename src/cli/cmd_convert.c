@@ -24,8 +24,10 @@ static bool is_gguf_name(const char *path)
 static int add_pairs(void *user, struct lm_gguf_writer *writer, loam_error *error)
 {
     const struct conversion *c = user;
-    if (!c->tokenizer)
+    if (!c->tokenizer) {
+        lm_gguf_put_text(writer, "tokenizer.ggml.model", "none", 4);    /* llama.cpp wants it to be said */
         return LOAM_OK;
+    }
     int code = lm_tokenizer_put_gguf(c->tokenizer, lm_model_config(c->model)->vocabulary, writer, error);
     if (!code && c->chat_template) {
         const char *jinja = lm_template_jinja(c->chat_template);
@@ -69,7 +71,7 @@ static int convert(struct conversion *c, const char *type, loam_error *error)
     char name[8] = "";
     int code = lm_device_open(&(struct lm_device_options){0}, &c->device, error);
     if (!code)
-        code = lm_model_open(c->from, c->device, &(struct lm_model_options){0}, &c->model, error);
+        code = lm_model_open(c->from, c->device, &(struct lm_model_options){.plain = true}, &c->model, error);
     if (!code)
         code = open_words(c, error);
     if (code)

@@ -51,6 +51,7 @@ static int open_samples(struct evaluation *e, bool chat, loam_error *error)
         return LOAM_ENOMEM;
     for (size_t i = 0; i < data->count; i++)
         sources[i] = (struct lm_source){.path = data->list[i], .weight = 1};
+    char *cache = lm_samples_cache();
     const struct lm_samples_options options = {
         .kind = chat ? LM_SAMPLES_CHAT : LM_SAMPLES_TEXT,
         .sources = sources,
@@ -63,9 +64,11 @@ static int open_samples(struct evaluation *e, bool chat, loam_error *error)
         .batch = e->batch,
         .train_on_all = values[OPT_TRAIN_ON_ALL].given,
         .pack = chat,
+        .cache = cache,
         .observer = &e->progress.observer,
     };
     int code = lm_samples_open(&options, &e->samples, error);
+    lm_free(cache);
     lm_free(sources);
     return code;
 }

@@ -30,6 +30,14 @@ static int refuse_model(const char *directory, loam_error *error)
     return LOAM_OK;
 }
 
+static bool has_tokenizer(const char *directory)
+{
+    char *path = lm_path_join(directory, "tokenizer.json", NULL);
+    const bool there = path && lm_file_exists(path);
+    lm_free(path);
+    return there;
+}
+
 static int make(const struct arguments *arguments, const struct lm_config *config, loam_error *error)
 {
     const char *directory = arguments->values[OPT_OUT].text, *dtype = arguments->values[OPT_DTYPE].text;
@@ -48,8 +56,8 @@ static int make(const struct arguments *arguments, const struct lm_config *confi
         char size[32];
         const size_t bytes = lm_model_weight_bytes(config, type);
         lm_format_size((int64_t)bytes, size);
-        note("%s: %s with %zu parameters of %s, %s; it has no tokenizer yet", directory, lm_config_family(config),
-             bytes / (type == LM_BF16 ? 2 : 4), type == LM_BF16 ? "bf16" : "f32", size);
+        note("%s: %s with %zu parameters of %s, %s%s", directory, lm_config_family(config), bytes / (type == LM_BF16 ? 2 : 4),
+             type == LM_BF16 ? "bf16" : "f32", size, has_tokenizer(directory) ? "" : "; it has no tokenizer yet");
     }
     lm_model_close(model);
     lm_device_close(device);

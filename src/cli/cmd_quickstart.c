@@ -1,4 +1,5 @@
 /* loam quickstart */
+#include "chat.h"
 #include "common.h"
 #include "quickstart.h"
 #include "sampling.h"
@@ -85,9 +86,8 @@ static int finish(const struct arguments *arguments, const struct quickstart_res
         return print_result_json(result, directory);
     print_table(result);
     if (!arguments->values[OPT_NO_CHAT].given && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
-        struct chat_settings settings = {.directory = directory, .threads = 1, .options = generation_options(arguments)};
+        struct chat_settings settings = {.models = &directory, .count = 1, .threads = 1, .options = generation_options(arguments)};
         settings.options.sampling.temperature = 0;
-        settings.options.show = show_text;
         printf("\nTry: How many r's are in strawberry?\n");
         fflush(stdout);
         return chat_with(&settings);

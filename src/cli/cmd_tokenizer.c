@@ -10,6 +10,7 @@ struct encoding {
     const struct lm_tokenizer *tokenizer;
     unsigned flags;
     bool json;
+    int threads;
     size_t broken; /* stretches of the texts that are not UTF-8 */
 };
 
@@ -48,6 +49,52 @@ static int print_tokens(const struct encoding *how, const struct lm_ids *ids, co
     return print_json(&writer);
 }
 
+/* "15 0 27\n" behind what is there. */
+static int put_ids(struct lm_bytes *out, const struct lm_ids *ids, loam_error *error)
+{
+    enum { DIGITS = 11 };
+    int code = lm_bytes_reserve(out, ids->length * DIGITS + 1, error);
+    if (code != LOAM_OK)
+        return code;
+    char *at = out->data + out->length;
+    for (size_t i = 0; i < ids->length; i++) {
+        char digits[DIGITS];
+        int count = 0;
+        for (uint32_t id = (uint32_t)ids->data[i]; id || !count; id /= 10)
+            digits[count++] = (char)('0' + id % 10);
+        while (count)
+            *at++ = digits[--count];
+        *at++ = i + 1 < ids->length ? ' ' : '\n';
+    }
+    if (!ids->length)
+        *at++ = '\n';
+    out->length = (size_t)(at - out->data);
+    return LOAM_OK;
+}
+
+/* Prints the ids, in parts, so that little memory is taken for their digits. */
+static int print_ids(const struct lm_ids *ids)
+{
+    enum { PART = 1 << 16 };
+    struct lm_bytes out = {0};
+    loam_error error;
+    int code = LOAM_OK;
+    size_t at = 0;
+    do {
+        const bool last = ids->length - at <= PART;
+        const struct lm_ids part = {.data = ids->data + at, .length = last ? ids->length - at : PART};
+        code = put_ids(&out, &part, &error);
+        if (code == LOAM_OK && !last)
+            out.data[out.length - 1] = ' ';
+        if (code == LOAM_OK)
+            fwrite(out.data, 1, out.length, stdout);
+        out.length = 0;
+        at += part.length;
+    } while (code == LOAM_OK && at < ids->length);
+    lm_bytes_free(&out);
+    return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
+}
+
 static int encode_text(struct encoding *how, const char *text, size_t length)
 {
     struct lm_ids ids = {0}, starts = {0}, ends = {0};
@@ -61,9 +108,7 @@ static int encode_text(struct encoding *how, const char *text, size_t length)
     } else if (how->json) {
         status = print_tokens(how, &ids, &starts, &ends);
     } else {
-        for (size_t i = 0; i < ids.length; i++)
-            printf(i ? " %d" : "%d", (int)ids.data[i]);
-        putchar('\n');
+        status = print_ids(&ids);
     }
     lm_ids_free(&ids);
     lm_ids_free(&starts);
@@ -94,6 +139,56 @@ static int encode_line(void *user, const char *line, size_t length, size_t numbe
     return encode_text(user, line, length);
 }
 
+/* Lines are encoded many at a time, over threads. */
+enum { BATCH_LINES = 1 << 14, BATCH_BYTES = 16 << 20 };
+
+static int encode_batch(struct encoding *how, const struct lm_piece_of_text *lines, struct lm_ids *ids, size_t count,
+                        size_t before)
+{
+    struct lm_bytes out = {0};
+    loam_error error;
+    int code = lm_tokenizer_encode_batch(how->tokenizer, lines, count, how->flags, how->threads, ids, &error);
+    if (code != LOAM_OK)
+        code = lm_fail_within(&error, code, "standard input behind line %zu", before);
+    for (size_t i = 0; code == LOAM_OK && i < count; i++) {
+        code = put_ids(&out, &ids[i], &error);
+        how->broken += lm_tokenizer_count_broken(how->tokenizer, lines[i].text, lines[i].length);
+        ids[i].length = 0;
+        if (code == LOAM_OK && (out.length > 1 << 20 || i + 1 == count)) {
+            fwrite(out.data, 1, out.length, stdout);
+            out.length = 0;
+        }
+    }
+    lm_bytes_free(&out);
+    return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
+}
+
+static int encode_lines(struct encoding *how, const struct lm_bytes *text)
+{
+    loam_error error;
+    int status = EXIT_DONE;
+    struct lm_piece_of_text *lines = lm_alloc(BATCH_LINES, sizeof *lines, &error);
+    struct lm_ids *ids = lines ? lm_alloc(BATCH_LINES, sizeof *ids, &error) : NULL;
+    if (!ids)
+        status = complain_error(&error);
+    size_t done = 0;
+    for (size_t at = 0; status == EXIT_DONE && at < text->length && !ferror(stdout);) {
+        size_t count = 0;
+        for (const size_t start = at; at < text->length && count < BATCH_LINES && at - start < BATCH_BYTES; count++) {
+            const char *line = text->data + at, *end = memchr(line, '\n', text->length - at);
+            lines[count] = (struct lm_piece_of_text){line, end ? (size_t)(end - line) : text->length - at};
+            at += lines[count].length + 1;
+        }
+        status = encode_batch(how, lines, ids, count, done);
+        done += count;
+    }
+    for (size_t i = 0; ids && i < BATCH_LINES; i++)
+        lm_ids_free(&ids[i]);
+    lm_free(ids);
+    lm_free(lines);
+    return status;
+}
+
 int command_tokenizer_encode(const struct arguments *arguments)
 {
     loam_error error;
@@ -101,14 +196,14 @@ int command_tokenizer_encode(const struct arguments *arguments)
     struct lm_bytes text = {0};
     if (lm_tokenizer_load_as(arguments->operands[0], arguments->values[OPT_FAMILY].text, &tokenizer, &error) != LOAM_OK)
         return complain_error(&error);
-    struct encoding how = {.tokenizer = tokenizer, .json = arguments->values[OPT_JSON].given};
+    struct encoding how = {.tokenizer = tokenizer, .json = arguments->values[OPT_JSON].given, .threads = thread_count(arguments)};
     how.flags = (arguments->values[OPT_SPECIAL].given ? LM_ENCODE_SPECIAL : 0u) |
                 (arguments->values[OPT_ADD_SPECIAL].given ? LM_ENCODE_ADD_SPECIAL : 0u);
     int status;
     if (lm_file_read("-", 0, &text, &error) != LOAM_OK)
         status = complain_error(&error);
     else if (arguments->values[OPT_LINES].given)
-        status = each_line(&text, encode_line, &how);
+        status = how.json ? each_line(&text, encode_line, &how) : encode_lines(&how, &text);
     else
         status = encode_text(&how, text.data ? text.data : "", text.length);
     if (how.broken)

@@ -4,12 +4,31 @@
 
 #include <string.h>
 
+/* A model's tokenizer is part of it: with another one its ids mean nothing. */
+static int refuse_model(const char *directory, loam_error *error)
+{
+    static const char *const both[] = {"config.json", "tokenizer.json"};
+    for (int i = 0; i < 2; i++) {
+        char *path = lm_path_join(directory, both[i], error);
+        if (!path)
+            return LOAM_ENOMEM;
+        const bool there = lm_file_exists(path);
+        lm_free(path);
+        if (!there)
+            return LOAM_OK;
+    }
+    return lm_fail(error, LOAM_EUSAGE, "%s: holds a model with its tokenizer already; choose another directory", directory);
+}
+
 int command_tokenizer_train(const struct arguments *arguments)
 {
     const char *directory = needed(arguments, OPT_OUT), *kind = arguments->values[OPT_KIND].text;
     const bool words = strcmp(kind, "words") == 0;
     if (!directory || (!words && !needed(arguments, OPT_VOCAB_SIZE)))
         return EXIT_USAGE;
+    loam_error error;
+    if (refuse_model(directory, &error) != LOAM_OK)
+        return complain_error(&error);
     struct progress progress;
     progress_init(&progress);
     catch_signals();
@@ -27,7 +46,6 @@ int command_tokenizer_train(const struct arguments *arguments)
         .observer = &progress.observer,
     };
     struct lm_tokenizer *tokenizer;
-    loam_error error;
     int code = lm_tokenizer_train(&training, &tokenizer, &error);
     progress_clear(&progress);
     if (code != LOAM_OK)

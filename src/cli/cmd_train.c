@@ -1,74 +1,39 @@
 /* loam train, loam finetune */
-#include "common.h"
 #include "infer/infer.h"
-#include "train/train.h"
+#include "sweep.h"
 
 #include <string.h>
 
 enum { SAMPLE_TOKENS = 64 };
 
-/* "weight-decay" to "weight_decay". */
-static void key_of(const struct option *option, char key[64])
+/* A resumed run takes its settings from run.yaml. What is typed, or stands in a recipe that is named, must be the same; where it
+ * changes the result, it counts only with --allow-changes. */
+static int compare(const struct arguments *arguments, struct lm_run_settings *settings, int *start, loam_error *error)
 {
-    snprintf(key, 64, "%s", option->name);
-    for (char *c = key; *c; c++)
-        if (*c == '-')
-            *c = '_';
-}
-
-static int set_option(struct lm_run_settings *settings, enum option_id id, const struct argument *value,
-                      loam_error *error)
-{
-    const struct option *option = &option_table[id];
-    char key[64];
-    key_of(option, key);
-    if (option->kind == KIND_FLAG)
-        return lm_run_settings_set(settings, key, "true", error);
-    if (option->kind != KIND_FILES)
-        return lm_run_settings_set(settings, key, value->text, error);
-    lm_run_settings_clear(settings, key);
-    int code = LOAM_OK;
-    for (size_t i = 0; code == LOAM_OK && i < value->count; i++)
-        code = lm_run_settings_set(settings, key, value->list[i], error);
-    return code;
-}
-
-/* Defaults, then the recipe, then what was typed. */
-static int collect(const struct arguments *arguments, struct lm_run_settings *settings, loam_error *error)
-{
-    const struct argument *recipe = &arguments->values[OPT_RECIPE];
-    int code = recipe->given ? lm_run_settings_read(settings, recipe->text, error) : LOAM_OK;
-    for (int id = 0; code == LOAM_OK && id < OPTION_IDS; id++)
-        if (option_table[id].setting && arguments->values[id].given)
-            code = set_option(settings, (enum option_id)id, &arguments->values[id], error);
-    if (code == LOAM_OK && arguments->operand_count > 0)
-        code = lm_run_settings_set(settings, "model", arguments->operands[0], error);
-    return code;
-}
-
-/* A resumed run takes its settings from run.yaml: whoever typed other ones is told. */
-static void note_ignored(const struct arguments *arguments, const struct lm_run_settings *typed, const char *directory)
-{
+    const char *directory = arguments->values[OPT_OUT].text;
+    const bool allowed = arguments->values[OPT_ALLOW_CHANGES].given;
     struct lm_run_settings kept;
-    char *path = lm_path_join(directory, "run.yaml", NULL);
-    const bool read = path && lm_run_settings_open(&kept, path, NULL) == LOAM_OK;
-    for (int id = 0; read && id < OPTION_IDS; id++) {
-        const struct option *option = &option_table[id];
-        if (!option->setting || !arguments->values[id].given || option->kind == KIND_FILES)
-            continue;
-        char key[64];
-        struct lm_bytes here = {0}, there = {0};
-        key_of(option, key);
-        if (lm_run_settings_text(typed, key, &here, NULL) == LOAM_OK &&
-            lm_run_settings_text(&kept, key, &there, NULL) == LOAM_OK && here.length && there.length &&
-            strcmp(here.data, there.data) != 0)
-            note("--%s stays %s, as %s has it: a resumed run keeps its settings", option->name, there.data, path);
-        lm_bytes_free(&here);
-        lm_bytes_free(&there);
+    struct lm_bytes serious = {0}, harmless = {0};
+    *start = allowed ? LM_RUN_RESUME_CHANGED : LM_RUN_RESUME;
+    char *path = lm_path_join(directory, "run.yaml", error);
+    int code = path ? lm_run_settings_open(&kept, path, error) : LOAM_ENOMEM;
+    if (path && code == LOAM_OK)
+        code = lm_run_settings_compare(&kept, settings, &serious, &harmless, error);
+    if (code == LOAM_OK && serious.length && !allowed)
+        code = lm_fail(error, LOAM_EUSAGE, "%s: this is not the run that began there: %s; leave these out to go on as it began, or add "
+                       "--allow-changes to go on with them", directory, serious.data);
+    if (code == LOAM_OK && serious.length)
+        note("going on with changes: %s", serious.data);
+    if (code == LOAM_OK && harmless.length) {
+        note("going on with: %s", harmless.data);
+        *start = allowed ? LM_RUN_RESUME_CHANGED : LM_RUN_RESUME_WITH;
     }
-    if (path && read)
+    if (path)
         lm_run_settings_free(&kept);
+    lm_bytes_free(&serious);
+    lm_bytes_free(&harmless);
     lm_free(path);
+    return code;
 }
 
 static void show_evaluation(void *user, const struct lm_evaluation_report *report)
@@ -139,20 +104,24 @@ static void show_result(const char *directory, const struct lm_run_result *resul
     printf("%s\n", result->stopped_early ? ", stopped early" : "");
 }
 
-static int run_with(const struct arguments *arguments, const struct lm_run_settings *settings)
+static bool save_wanted(void *user)
+{
+    (void)user;
+    return save_asked();
+}
+
+static int run_with(const struct arguments *arguments, const struct lm_run_settings *settings, int start)
 {
     const char *directory = arguments->values[OPT_OUT].text;
-    const bool resume = arguments->values[OPT_RESUME].given;
     struct progress progress;
     progress_init(&progress);
     catch_signals();
+    catch_save_signal();
     const struct lm_run_hooks hooks = {
-        .observer = &progress.observer, .user = &progress, .evaluation = show_evaluation, .sample = show_sample};
+        .observer = &progress.observer, .user = &progress, .measure_peak = true, .save_now = save_wanted, .evaluation = show_evaluation, .sample = show_sample};
     struct lm_run_result result;
     loam_error error;
-    if (resume)
-        note_ignored(arguments, settings, directory);
-    int code = lm_run(settings, directory, resume, &hooks, &result, &error);
+    int code = lm_run(settings, directory, start, &hooks, &result, &error);
     progress_clear(&progress);
     if (code != LOAM_OK)
         return complain_error(&error);
@@ -160,15 +129,42 @@ static int run_with(const struct arguments *arguments, const struct lm_run_setti
     return EXIT_DONE;
 }
 
+/* The settings to begin with: the defaults, or those of the run that goes on. */
+static int begin_settings(const struct arguments *arguments, enum lm_run_kind kind, struct lm_run_settings *settings,
+                          loam_error *error)
+{
+    if (!arguments->values[OPT_RESUME].given) {
+        lm_run_settings_init(settings, kind);
+        return LOAM_OK;
+    }
+    char *path = lm_path_join(arguments->values[OPT_OUT].text, "run.yaml", error);
+    int code = path ? LOAM_OK : LOAM_ENOMEM;
+    lm_run_settings_init(settings, kind);
+    if (code == LOAM_OK && !lm_file_exists(path))
+        code = lm_fail(error, LOAM_ENOTFOUND, "%s: there is no run here to go on with; start one without --resume", path);
+    if (code == LOAM_OK)
+        code = lm_run_settings_read(settings, path, error);
+    lm_free(path);
+    return code;
+}
+
 static int run_command(const struct arguments *arguments, enum lm_run_kind kind)
 {
     struct lm_run_settings settings;
     loam_error error;
+    int start = LM_RUN_NEW;
     if (!needed(arguments, OPT_OUT))
         return EXIT_USAGE;
-    lm_run_settings_init(&settings, kind);
-    int code = collect(arguments, &settings, &error);
-    int status = code == LOAM_OK ? run_with(arguments, &settings) : complain_error(&error);
+    if (arguments->values[OPT_ALLOW_CHANGES].given && !arguments->values[OPT_RESUME].given) {
+        complain("%s: --allow-changes goes with --resume", arguments->command->name);
+        return EXIT_USAGE;
+    }
+    int code = begin_settings(arguments, kind, &settings, &error);
+    if (code == LOAM_OK)
+        code = settings_collect(arguments, &settings, &error);
+    if (code == LOAM_OK && arguments->values[OPT_RESUME].given)
+        code = compare(arguments, &settings, &start, &error);
+    int status = code == LOAM_OK ? run_with(arguments, &settings, start) : complain_error(&error);
     lm_run_settings_free(&settings);
     return status;
 }

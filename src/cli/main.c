@@ -27,6 +27,8 @@ int main(int argc, char **argv)
 {
     set_waiting(argv);
     setlocale(LC_CTYPE, "");       /* for editing lines; numbers stay as in C */
+    if (MB_CUR_MAX == 1)
+        setlocale(LC_CTYPE, "C.UTF-8");    /* a bare container's locale is C, and what is typed there UTF-8 all the same */
     signal(SIGPIPE, SIG_IGN);      /* a closed pipe shows as a failed write */
     signal(SIGXFSZ, SIG_IGN);      /* and so does a limit on the size of files */
     struct arguments arguments;

@@ -227,6 +227,32 @@ static int read_value(const struct option *option, const char *text, struct argu
     return lm_fail(error, LOAM_EUSAGE, "found %s, wanted %s or more", text, least);
 }
 
+bool option_swept(const struct command *command, const struct option *option, const char *text)
+{
+    const bool one = option->kind == KIND_FILES || option->kind == KIND_FLAG || option == &option_table[OPT_OFFLOAD];
+    return (command->id == CMD_PLAN || command->id == CMD_MEASURE) && option->setting && !one && strchr(text, ',');
+}
+
+/* "512,1024" is two values, each checked. */
+static int read_values(const struct command *command, const struct option *option, const char *text, struct argument *value,
+                       loam_error *error)
+{
+    if (!option_swept(command, option, text))
+        return read_value(option, text, value, error);
+    char one[64];
+    for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        const size_t length = strcspn(at, ",");
+        if (length == 0 || length >= sizeof one)
+            return lm_fail(error, LOAM_EUSAGE, "found '%s', wanted values with commas between", text);
+        memcpy(one, at, length);
+        one[length] = 0;
+        int code = read_value(option, one, value, error);
+        if (code != LOAM_OK)
+            return code;
+    }
+    return LOAM_OK;
+}
+
 static int add_to_list(struct argument *value, const char *text)
 {
     const char **larger = lm_resize(value->list, value->count + 1, sizeof *larger, NULL);
@@ -242,7 +268,7 @@ static int store(struct arguments *arguments, enum option_id id, const char *tex
     const struct option *option = &option_table[id];
     struct argument *value = &arguments->values[id];
     loam_error error = {0};
-    int code = text ? read_value(option, text, value, &error) : LOAM_OK;
+    int code = text ? read_values(arguments->command, option, text, value, &error) : LOAM_OK;
     if (code != LOAM_OK) {
         complain("%s: option '--%s': %s", arguments->command->name, option->name, error.message);
         return EXIT_USAGE;

@@ -4,8 +4,13 @@
 #include <editline/readline.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <wchar.h>
+
+enum { HISTORY_LINES = 1000, LINE_END = 0x2424 };    /* the sign for a line end */
 
 /* A byte of standard input, or EOF: also where a signal has come, before the wait or while it lasts and to whatever thread. */
 static int next_byte(void)
@@ -18,13 +23,55 @@ static int next_byte(void)
     return !stop_wanted() && read(STDIN_FILENO, &byte, 1) == 1 ? byte : EOF;
 }
 
+/* --- What is pasted: the terminal puts ESC [ 200 ~ before it and ESC [ 201 ~ behind --- */
+
+static bool pasting;
+static unsigned char waiting[8];    /* bytes read that turned out to be no such mark */
+static int waiting_count;
+
+static int plain_byte(void)
+{
+    if (!waiting_count)
+        return next_byte();
+    const int byte = waiting[0];
+    memmove(waiting, waiting + 1, (size_t)--waiting_count);
+    return byte;
+}
+
+/* A byte, the marks taken out. */
+static int unmarked_byte(void)
+{
+    static const char begin[] = "\x1b[200~", end[] = "\x1b[201~";
+    for (;;) {
+        const int first = plain_byte();
+        if (first != begin[0] || waiting_count)
+            return first;
+        unsigned char read[8] = {(unsigned char)first};
+        int count = 1;
+        struct pollfd more = {.fd = STDIN_FILENO, .events = POLLIN};
+        while (count < 6 && (read[count - 1] == begin[count - 1] || read[count - 1] == end[count - 1]) && poll(&more, 1, 0) == 1) {
+            const int byte = next_byte();
+            if (byte == EOF)
+                return EOF;
+            read[count++] = (unsigned char)byte;
+        }
+        if (count == 6 && (!memcmp(read, begin, 6) || !memcmp(read, end, 6))) {
+            pasting = !memcmp(read, begin, 6);
+            continue;
+        }
+        memcpy(waiting, read + 1, (size_t)count - 1);
+        waiting_count = count - 1;
+        return first;
+    }
+}
+
 /* The editor wants whole characters. Bytes that are none in the terminal's encoding stand for themselves. */
 static int next_character(FILE *from)
 {
     (void)from;
     mbstate_t state = {0};
     for (;;) {
-        const int byte = next_byte();
+        const int byte = unmarked_byte();
         const char one = (char)byte;
         wchar_t character;
         if (byte == EOF)
@@ -35,17 +82,54 @@ static int next_character(FILE *from)
         case (size_t)-1:
             return byte;
         default:
-            return (int)character;
+            return pasting && (character == '\r' || character == '\n') ? LINE_END : (int)character;
         }
     }
 }
 
+/* Line ends stand in the edited line as a visible sign, in the text as what they are. */
+static void put_line_ends(char *line)
+{
+    static const char sign[] = "\xe2\x90\xa4";
+    char *to = line;
+    for (const char *from = line; *from;)
+        if (!strncmp(from, sign, 3)) {
+            *to++ = '\n';
+            from += 3;
+        } else {
+            *to++ = *from++;
+        }
+    *to = 0;
+}
+
 char *prompt_line(const char *prompt)
 {
+    const bool wide = MB_CUR_MAX > 1;    /* else there is no sign for line ends */
+    if (wide)
+        fputs("\x1b[?2004h", stdout);
     fflush(stdout);
     rl_getc_function = next_character;
+    pasting = false;
     char *line = readline(prompt);
+    if (wide)
+        fputs("\x1b[?2004l", stdout);
+    fflush(stdout);
     if (line && *line)
         add_history(line);
+    if (line && wide)
+        put_line_ends(line);
     return line;
+}
+
+void prompt_history_load(const char *path)
+{
+    using_history();
+    stifle_history(HISTORY_LINES);
+    read_history(path);
+}
+
+void prompt_history_save(const char *path)
+{
+    if (write_history(path) == 0)
+        chmod(path, 0600);
 }

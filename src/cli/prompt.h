@@ -3,7 +3,11 @@
 #define LOAM_CLI_PROMPT_H
 
 /* Shows `prompt` and gives the line typed without its end, free()'s to take back. NULL: the input has ended, or a signal that
- * catch_signals watches for has come (interrupted, stop_wanted tell which); none is missed, however it falls. */
+ * catch_signals watches for has come (interrupted, stop_wanted tell which); none is missed, however it falls. Several lines that are
+ * pasted at once are one text with line ends in it, where the terminal tells what is pasted (bracketed paste). */
 char *prompt_line(const char *prompt);
+/* The lines that the arrow keys bring back, of earlier chats too: the newest 1000, one a line. What fails is passed over. */
+void prompt_history_load(const char *path);
+void prompt_history_save(const char *path);
 
 #endif

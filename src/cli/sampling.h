@@ -12,13 +12,4 @@ struct lm_generation_options generation_options(const struct arguments *argument
  * text, or NULL. */
 void show_text(void *user, const char *text, size_t length);
 
-/* A conversation at the terminal, or line by line from standard input: ended by the end of input or /quit. `system` may be NULL. */
-struct chat_settings {
-    const char *directory, *chat_template, *system;
-    int threads;
-    bool debug;
-    struct lm_generation_options options;
-};
-int chat_with(const struct chat_settings *settings);
-
 #endif

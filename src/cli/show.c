@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <langinfo.h>
+#include <locale.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,13 @@
 #include <unistd.h>
 
 extern char **environ;
+
+/* --out, or --svg, which names a file too. */
+static const char *path_of(const struct arguments *arguments)
+{
+    const struct argument *values = arguments->values;
+    return values[OPT_SVG].given ? values[OPT_SVG].text : values[OPT_OUT].text;
+}
 
 static bool ends_in(const char *path, const char *end)
 {
@@ -44,6 +52,22 @@ static int terminal_width(void)
     return 80;
 }
 
+/* By the environment as it is: where it names no locale at all, as in a bare container, the terminal is taken for one of UTF-8. */
+static bool has_unicode(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    bool named = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        named = named || (getenv(names[i]) && *getenv(names[i]));
+    if (!named)
+        return true;
+    const locale_t locale = newlocale(LC_CTYPE_MASK, "", (locale_t)0);
+    const bool unicode = locale && strcmp(nl_langinfo_l(CODESET, locale), "UTF-8") == 0;
+    if (locale)
+        freelocale(locale);
+    return unicode;
+}
+
 struct lm_text_style text_style(const struct arguments *arguments)
 {
     const struct argument *values = arguments->values;
@@ -51,7 +75,7 @@ struct lm_text_style text_style(const struct arguments *arguments)
     return (struct lm_text_style){
         .width = values[OPT_WIDTH].given ? (int)values[OPT_WIDTH].whole : terminal_width(),
         .colour = !values[OPT_OUT].given && (strcmp(when, "always") == 0 || (strcmp(when, "auto") == 0 && may_colour(stdout))),
-        .unicode = strcmp(nl_langinfo(CODESET), "UTF-8") == 0};
+        .unicode = has_unicode()};
 }
 
 /* SVG into a PNG file by librsvg's own program. */
@@ -85,7 +109,7 @@ static int write_png(const char *path, const struct lm_bytes *svg, loam_error *e
 
 static int write_form(const struct arguments *arguments, struct lm_bytes *bytes, enum show_form form, loam_error *error)
 {
-    const char *path = arguments->values[OPT_OUT].text;
+    const char *path = path_of(arguments);
     if (form == SHOW_PNG)
         return write_png(path, bytes, error);
     return lm_file_replace(path, bytes->data, bytes->length, error);
@@ -95,7 +119,7 @@ static int finish(const struct arguments *arguments, struct lm_bytes *bytes, enu
 {
     loam_error error;
     int status = EXIT_DONE;
-    if (arguments->values[OPT_OUT].text) {
+    if (path_of(arguments)) {
         if (write_form(arguments, bytes, form, &error) != LOAM_OK)
             status = complain_error(&error);
     } else if (bytes->length) {

@@ -41,9 +41,36 @@ void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+static volatile sig_atomic_t save_seen;
+
+static void on_save_signal(int number)
+{
+    (void)number;
+    save_seen = 1;
+}
+
+void catch_save_signal(void)
+{
+    struct sigaction action = {.sa_handler = on_save_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+bool save_asked(void)
+{
+    const bool asked = save_seen != 0;
+    save_seen = 0;
+    return asked;
+}
+
 bool stop_wanted(void)
 {
     return interrupt_seen || end_seen;
+}
+
+bool end_wanted(void)
+{
+    return end_seen;
 }
 
 bool interrupted(void)
@@ -70,6 +97,12 @@ void forget_interrupt(void)
     (void)got;
     if (stop_wanted())    /* what came before the reading */
         wake_up();
+}
+
+void forget_signals(void)
+{
+    end_seen = 0;
+    forget_interrupt();
 }
 
 bool stderr_is_terminal(void)
@@ -124,7 +157,29 @@ static int terminal_columns(void)
     return 80;
 }
 
-/* "training  [#####.....]  50%  loss 1.234", redrawn at most ten times a second. */
+/* "about 12 s left", from how long the stage has taken so far; "" before there is something to judge by. */
+static void time_left(struct progress *progress, const char *stage, int64_t done, int64_t total, double now, char out[40])
+{
+    if (!progress->stage || strcmp(progress->stage, stage) != 0 || done < progress->first) {
+        progress->stage = stage;
+        progress->since = now;
+        progress->first = done;
+    }
+    const double spent = now - progress->since, part = (double)(done - progress->first) / (double)(total - progress->first);
+    *out = 0;
+    if (spent < 1 || part <= 0 || part >= 1)
+        return;
+    const double left = spent / part * (1 - part);
+    if (left < 100)
+        snprintf(out, 40, "about %.0f s left", left);
+    else if (left < 6000)
+        snprintf(out, 40, "about %.0f min left", left / 60);
+    else
+        snprintf(out, 40, "about %.1f h left", left / 3600);
+}
+
+/* "training  [#####.....]  50%  loss 1.234", or how much time is left where there is nothing else to say; redrawn at most ten
+ * times a second. */
 static void draw(void *user, const char *stage, int64_t done, int64_t total, const char *detail)
 {
     struct progress *progress = user;
@@ -132,14 +187,15 @@ static void draw(void *user, const char *stage, int64_t done, int64_t total, con
     if (!stderr_is_terminal() || (now - progress->last < 0.1 && done < total))
         return;
     progress->last = now;
-    char line[512], bar[25];
+    char line[512], bar[25], left[40] = "";
     int width = (int)sizeof bar - 1;
     if (total > 0) {
+        time_left(progress, stage, done, total, now, left);
         const double part = done >= total ? 1 : (double)done / (double)total;
         memset(bar, '.', (size_t)width);
         memset(bar, '#', (size_t)(part * width));
         bar[width] = 0;
-        snprintf(line, sizeof line, "%s [%s] %3.0f%% %s", stage, bar, 100 * part, detail ? detail : "");
+        snprintf(line, sizeof line, "%s [%s] %3.0f%% %s", stage, bar, 100 * part, detail ? detail : left);
     } else {
         snprintf(line, sizeof line, "%s %lld %s", stage, (long long)done, detail ? detail : "");
     }

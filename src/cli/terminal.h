@@ -23,6 +23,9 @@ struct progress {
     loam_observer observer;
     bool drawn;
     double last;
+    const char *stage;    /* what is going on, since when, and how much of it was done then */
+    double since;
+    int64_t first;
 };
 void progress_init(struct progress *progress);
 /* Removes the bar, so that a line can be printed. */
@@ -31,10 +34,15 @@ void progress_clear(struct progress *progress);
 /* SIGINT and SIGTERM no longer end the program but set a flag. */
 void catch_signals(void);
 bool stop_wanted(void);
+bool end_wanted(void);         /* by SIGTERM */
 bool interrupted(void);        /* by SIGINT, which a chat takes for the end of a reply only */
 int stop_asked(void *user);    /* the same, as observers and generation options want it */
+/* SIGUSR1 asks for a checkpoint now: true once for each time it came. */
+void catch_save_signal(void);
+bool save_asked(void);
 int stop_descriptor(void);     /* readable once a signal has come, for poll; -1 (never) before catch_signals */
 void forget_interrupt(void);   /* Ctrl-C has been seen to; SIGTERM stays */
+void forget_signals(void);     /* both have been */
 
 /* Ends the output: what could not be written (a full disk, a closed pipe) makes EXIT_FAILED of EXIT_DONE. */
 int finish_output(int status);

@@ -26,7 +26,7 @@
 struct lm_device;
 struct lm_ops;
 
-enum lm_isa { LM_ISA_AUTO, LM_ISA_SCALAR, LM_ISA_AVX2, LM_ISA_AVX512 };
+enum lm_isa { LM_ISA_AUTO, LM_ISA_SCALAR, LM_ISA_AVX2, LM_ISA_AVX512, LM_ISA_AVX512VNNI, LM_ISA_COUNT };
 
 struct lm_device_options {
     int threads;             /* 0: lm_processors() */
@@ -49,6 +49,8 @@ struct lm_limits {
     double gflops_f32;       /* 1e9 operations a second, two a multiply-add */
     double read_gbps;        /* 1e9 bytes a second */
 };
+/* The multiply-adds alone, without a block to read. */
+int lm_device_peak(struct lm_device *device, double seconds, double *gflops_f32, loam_error *error);
 int lm_device_limits(struct lm_device *device, double seconds, struct lm_limits *limits, loam_error *error);
 /* 1e9 bytes a second at which this very block is read, aligned to 64 bytes: where it lies, and when it is asked, can matter. */
 int lm_device_read_speed(struct lm_device *device, void *block, size_t bytes, double seconds, double *gbps, loam_error *error);
@@ -56,14 +58,18 @@ const char *lm_device_isa(const struct lm_device *device);    /* "avx512" */
 
 struct lm_matrix {
     void *data;
-    enum lm_dtype dtype;     /* F32 or BF16 */
+    enum lm_dtype dtype;     /* F32 or BF16; weights of matmul and embed also GGUF's block types, whole blocks a row */
     int64_t stride;          /* elements from row to row */
 };
 
 /* c[m,n] = op(a)·op(b) (+ bias[n]) (+ c where `add`). op transposes as stored where asked: a is [m,k], or [k,m] with
  * transpose_a; b is [k,n], or [n,k] with transpose_b (a Linear layer's weight). Any stride may be
  * wider than its rows (q, k and v side by side), and what lies between is left alone. c is F32, or BF16 (rounded once, at the end).
- * m = 1 to 16 with a bf16 or fp32 transposed b is the decoding path and runs at the speed of memory. */
+ * m = 1 to 16 with a bf16 or fp32 transposed b is the decoding path and runs at the speed of memory.
+ *
+ * b may be of a block type where it is transposed and a and c are F32. Then a is first rounded to 8 bits, 32 elements at a time: with
+ * `most` the largest size among them, q = a * (127/most) to the nearest whole number, and q * (most/127) is what counts (0 where `most`
+ * is at most 1e-30). A row with something in it that is not finite gives NaN. */
 struct lm_matmul {
     int64_t m, n, k;
     struct lm_matrix a, b, c;
@@ -74,6 +80,7 @@ struct lm_matmul {
 /* Causal attention with grouped heads. Query t of sequence b sits at absolute key index q_start + t; it sees the keys j with
  * first <= j <= q_start + t, where first = max(segment_start[b*t_q + t] (0 if NULL), q_start + t - window + 1 if window).
  * Row pointers: q + (b*t_q + t)*q_stride + h*D; k and v + b*kv_batch_stride + j*kv_stride + (h / (H/KV))*D.
+ * With `pages` (forward only, batch 1) key j lies in row pages[j / page_rows]*page_rows + j % page_rows instead of row j.
  * Scores are scaled by `scale` (1/sqrt(D) as a rule). No T×T matrix is stored: backward uses lse, the log of each row's
  * sum of exponentials, [B,H,Tq]. What is not finite in v may come through in rows that do not see it, too (0 times NaN). */
 struct lm_attention {
@@ -83,6 +90,8 @@ struct lm_attention {
     const float *q; int64_t q_stride;
     const void *k, *v; int64_t kv_stride, kv_batch_stride;
     enum lm_dtype kv_dtype;             /* F32, or BF16 in a cache (forward only) */
+    const int32_t *pages;               /* NULL: keys lie one behind the other */
+    int64_t page_rows;
     const int32_t *segment_start;       /* [B,Tq] or NULL: packed samples do not see each other */
     float *out; int64_t out_stride;     /* [B*Tq, H*D], set */
     float *lse;                         /* [B,H,Tq], set forward (may be NULL when no backward follows), read backward */
@@ -93,27 +102,46 @@ struct lm_attention {
 
 /* One AdamW step over `count` elements (Loshchilov and Hutter, 2019, arXiv:1711.05101, as torch.optim.AdamW computes it):
  * p *= 1 - lr*decay; m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g*g; p -= lr/(1-b1^t) * m / (sqrt(v/(1-b2^t)) + eps),
- * with g = grad_scale * gradient. */
+ * with g = grad_scale * gradient.
+ *
+ * m and v may be kept narrow. BF16: their upper halves. 8BIT: a byte each and an fp32 scale for every LM_STATE_BLOCK elements: m as
+ * sign, 4 bits of exponent and 3 of mantissa, the root of v as 4 and 4 bits, both times the block's scale, which puts the block's
+ * greatest at the greatest code; codes below 8 (16) count linearly, and a v that is not 0 never becomes 0. What is stored narrow (these,
+ * and a bf16 weight without a master) is rounded stochastically: up with the probability of the part that is cut off, so that
+ * many small steps add up. The random bits are a hash of `key` and the element's place, first + i: the same bits whoever computes
+ * them, in whatever pieces. */
+enum lm_state_kind { LM_STATE_F32, LM_STATE_BF16, LM_STATE_8BIT };
+enum { LM_STATE_BLOCK = 256 };
 struct lm_adamw {
     int64_t count, step;                /* step t counts from 1 */
     double lr, beta1, beta2, eps, decay, grad_scale;
-    float *parameter;                   /* fp32: the weight itself, or the master of a bf16 weight */
-    uint16_t *rounded;                  /* bf16 weight set from the master, or NULL */
-    const float *gradient;
-    float *m, *v;
+    float *parameter;                   /* fp32: the weight itself, or the master of a bf16 weight; NULL: `rounded` is all there is */
+    uint16_t *rounded;                  /* bf16 weight: set from the master to nearest, or NULL */
+    const void *gradient;
+    bool gradient_bf16;
+    enum lm_state_kind state;
+    void *m, *v;                        /* float, uint16_t or uint8_t */
+    float *m_scale, *v_scale;           /* 8BIT: [count / LM_STATE_BLOCK, rounded up] */
+    uint64_t key;                       /* of the random bits: a hash of seed, step and parameter */
+    int64_t first;                      /* place of the first element in its parameter; 8BIT: a multiple of LM_STATE_BLOCK */
 };
+
+/* A narrow state as fp32 and back, to nearest: m, or with `second` v. Whole blocks but for the last. */
+void lm_state_unpack(enum lm_state_kind kind, bool second, int64_t count, const void *from, const float *scales, float *values);
+void lm_state_pack(enum lm_state_kind kind, bool second, int64_t count, const float *values, void *to, float *scales);
 
 struct lm_ops {
     void (*matmul)(struct lm_device *, const struct lm_matmul *);
     size_t (*matmul_scratch)(struct lm_device *, const struct lm_matmul *);     /* pointers in it are not looked at */
 
-    /* out[r] = table[ids[r]] (+ positions_table[positions[r]] where not NULL); tables [V,C], [P,C] F32 or BF16 */
+    /* out[r] = table[ids[r]] (+ positions_table[positions[r]] where not NULL); tables [V,C], [P,C] F32 or BF16;
+     * `table` may be of a block type */
     void (*embed)(struct lm_device *, int64_t rows, int64_t width, const int32_t *ids, struct lm_matrix table,
                   const int32_t *positions, struct lm_matrix positions_table, float *out);
-    /* dtable[ids[r]] += dout[r]; dpositions likewise; each where not NULL. The same bits for any number of threads. */
+    /* dtable[ids[r]] += dout[r]; dpositions likewise; each where its data is not NULL; F32, or BF16 rounded at each addition. The
+     * same bits for any number of threads. */
     void (*embed_backward)(struct lm_device *, int64_t rows, int64_t width, const int32_t *ids, const float *dout,
-                           float *dtable, int64_t vocabulary, const int32_t *positions, float *dpositions,
-                           int64_t position_count);
+                           struct lm_matrix dtable, const int32_t *positions, struct lm_matrix dpositions);
 
     /* y = (x - mean) * rstd * weight + bias. mean and rstd [rows] are set (may be NULL when no backward follows). weight, bias:
      * .data NULL means 1 and 0. */
@@ -170,7 +198,7 @@ struct lm_ops {
                           const int32_t *targets, float scale, bool gradient, float *loss);
 
     /* Sum of squares in double, the same bits for any number of threads. NaN and infinity come through. */
-    double (*sum_squares)(struct lm_device *, int64_t count, const float *x);
+    double (*sum_squares)(struct lm_device *, int64_t count, enum lm_dtype type, const void *x);    /* F32 or BF16 */
     void (*adamw)(struct lm_device *, const struct lm_adamw *);
 };
 

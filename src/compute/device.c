@@ -19,7 +19,7 @@ int lm_device_open(const struct lm_device_options *options, struct lm_device **d
     if (options->threads < 0 || options->threads > MAX_THREADS)
         return lm_fail(error, LOAM_EUSAGE, "device: threads: found %d, wanted 1 to %d, or 0 for as many as this "
                        "process may use", options->threads, MAX_THREADS);
-    if (options->isa < LM_ISA_AUTO || options->isa > LM_ISA_AVX512)
+    if (options->isa < LM_ISA_AUTO || options->isa >= LM_ISA_COUNT)
         return lm_fail(error, LOAM_EUSAGE, "device: instruction set: found %d, wanted one of enum lm_isa",
                        (int)options->isa);
     struct lm_device *opened = lm_alloc(1, sizeof *opened, error);

@@ -84,6 +84,15 @@ static double multiply_add_speed(const struct lm_device *device, const struct lm
     return (double)SLICE * (double)with->round_flops * device->threads / best * 1e-9;
 }
 
+int lm_device_peak(struct lm_device *device, double seconds, double *gflops_f32, loam_error *error)
+{
+    const struct lm_cpu_limits *with = find_limits(device, error);
+    if (!with)
+        return LOAM_EUNSUPPORTED;
+    *gflops_f32 = multiply_add_speed(device, with, seconds);
+    return LOAM_OK;
+}
+
 int lm_device_limits(struct lm_device *device, double seconds, struct lm_limits *limits, loam_error *error)
 {
     const struct lm_cpu_limits *with = find_limits(device, error);
@@ -105,6 +114,7 @@ int lm_device_limits(struct lm_device *device, double seconds, struct lm_limits 
 const char *lm_device_isa(const struct lm_device *device)
 {
     static const char *const names[] = {
-        [LM_ISA_AUTO] = "plain", [LM_ISA_SCALAR] = "scalar", [LM_ISA_AVX2] = "avx2", [LM_ISA_AVX512] = "avx512"};
+        [LM_ISA_AUTO] = "plain", [LM_ISA_SCALAR] = "scalar", [LM_ISA_AVX2] = "avx2", [LM_ISA_AVX512] = "avx512",
+        [LM_ISA_AVX512VNNI] = "avx512vnni"};
     return names[device->isa];
 }

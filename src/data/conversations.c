@@ -1,10 +1,14 @@
 /* Readers of conversation files: one JSON object a line, or one JSON array of such objects. Which of the four forms an
  * object has is told by its keys, object by object, so that files of several origins can be joined with cat. */
+#include "blocks.h"
 #include "data.h"
 
 #include <string.h>
 
-enum { MAXIMUM_BYTES = 1 << 30 };    /* the JSON reader's own limit */
+enum {
+    MAXIMUM_BYTES = 1 << 30, /* the JSON reader's own limit */
+    LINES_TARGET = 1 << 20,  /* of a part of JSONL */
+};
 
 struct reading {
     const struct lm_document *document;
@@ -229,39 +233,55 @@ static int read_line(const char *path, const char *text, size_t length, int64_t 
     return code;
 }
 
-static int read_lines(const char *path, const char *text, size_t length, struct lm_conversations *conversations,
-                      loam_error *error)
+/* Lines of JSONL; *line counts on. */
+static int read_lines(const char *path, const char *text, size_t length, int64_t *line,
+                      struct lm_conversations *conversations, loam_error *error)
 {
-    int64_t line = 0;
     int code = LOAM_OK;
     for (size_t at = 0; !code && at < length;) {
         const char *begin = text + at, *end = memchr(begin, '\n', length - at);
         size_t size = end ? (size_t)(end - begin) : length - at;
         at += size + 1;
-        line++;
+        ++*line;
         strip(&begin, &size);
         if (size)
-            code = read_line(path, begin, size, line, conversations, error);
+            code = read_line(path, begin, size, *line, conversations, error);
     }
     return code;
+}
+
+static int fail_nothing(const char *name, loam_error *error)
+{
+    return lm_fail(error, LOAM_EFORMAT, "%s: found nothing, wanted conversations: one JSON object a line, or a JSON array",
+                   name);
+}
+
+static int fail_empty(const char *name, loam_error *error)
+{
+    return lm_fail(error, LOAM_EFORMAT, "%s: found an empty list, wanted at least one conversation", name);
+}
+
+static void skip_mark(const char **text, size_t *length)
+{
+    if (*length >= 3 && !memcmp(*text, "\xEF\xBB\xBF", 3))
+        *text += 3, *length -= 3;
 }
 
 int lm_conversations_parse(const char *text, size_t length, const char *name, struct lm_conversations *conversations,
                            loam_error *error)
 {
-    if (length >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3))
-        text += 3, length -= 3;
+    skip_mark(&text, &length);
     const char *first = text;
     size_t left = length;
+    int64_t line = 0;
     strip(&first, &left);
     if (!left)
-        return lm_fail(error, LOAM_EFORMAT, "%s: found nothing, wanted conversations: one JSON object a line, or a JSON array",
-                       name);
+        return fail_nothing(name, error);
     size_t before = conversations->count;
     int code = *first == '[' ? read_array(name, text, length, conversations, error)
-                             : read_lines(name, text, length, conversations, error);
+                             : read_lines(name, text, length, &line, conversations, error);
     if (!code && conversations->count == before)
-        code = lm_fail(error, LOAM_EFORMAT, "%s: found an empty list, wanted at least one conversation", name);
+        code = fail_empty(name, error);
     while (code && conversations->count > before)
         lm_conversation_free(&conversations->items[--conversations->count]);
     return code;
@@ -275,4 +295,106 @@ int lm_conversations_read(const char *path, struct lm_conversations *conversatio
         code = lm_conversations_parse(bytes.data ? bytes.data : "", bytes.length, path, conversations, error);
     lm_bytes_free(&bytes);
     return code;
+}
+
+/* --- A file in parts --- */
+
+struct lm_conversation_file {
+    struct lm_blocks blocks;
+    char *path;
+    int64_t line, count;
+    bool begun;
+};
+
+int lm_conversation_file_open(const char *path, struct lm_conversation_file **opened, loam_error *error)
+{
+    struct lm_conversation_file *file = lm_alloc(1, sizeof *file, error);
+    if (!file)
+        return LOAM_ENOMEM;
+    file->blocks.file = -1;
+    file->path = lm_copy_string(path, strlen(path), error);
+    int code = file->path ? lm_blocks_open(&file->blocks, file->path, error) : LOAM_ENOMEM;
+    if (code) {
+        lm_conversation_file_close(file);
+        return code;
+    }
+    *opened = file;
+    return LOAM_OK;
+}
+
+static size_t no_seam(const char *text, size_t length)
+{
+    (void)text;
+    return length > MAXIMUM_BYTES ? length : 0; /* larger than the reader's limit: it complains */
+}
+
+/* The first block shows what the file is: of an array all is read. */
+static int begin_file(struct lm_conversation_file *file, const char **text, size_t *length, loam_error *error)
+{
+    const char *first;
+    size_t left;
+    file->begun = true;
+    int code = lm_blocks_next(&file->blocks, LINES_TARGET, lm_seam_of_lines, text, length, error);
+    if (code)
+        return code;
+    first = *text;
+    left = *length;
+    skip_mark(&first, &left);
+    strip(&first, &left);
+    if (!left || *first != '[') {
+        skip_mark(text, length);
+        return LOAM_OK;
+    }
+    file->blocks.done = 0;
+    file->blocks.given = 0; /* the same bytes again, and all behind them */
+    code = lm_blocks_next(&file->blocks, LINES_TARGET, no_seam, text, length, error);
+    if (!code)
+        skip_mark(text, length);
+    return code;
+}
+
+int lm_conversation_file_next(struct lm_conversation_file *file, struct lm_conversations *conversations,
+                              loam_error *error)
+{
+    const size_t before = conversations->count;
+    int code = LOAM_OK;
+    while (!code && conversations->count == before) {
+        const char *text;
+        size_t length;
+        const bool first = !file->begun;
+        code = first ? begin_file(file, &text, &length, error)
+                     : lm_blocks_next(&file->blocks, LINES_TARGET, lm_seam_of_lines, &text, &length, error);
+        if (code)
+            return code;
+        const char *start = text;
+        size_t left = length;
+        strip(&start, &left);
+        if (!length && !file->count)
+            return fail_nothing(file->path, error);
+        if (!length)
+            return LOAM_OK;
+        if (first && left && *start == '[')
+            code = read_array(file->path, text, length, conversations, error);
+        else
+            code = read_lines(file->path, text, length, &file->line, conversations, error);
+        file->count += (int64_t)(conversations->count - before);
+        if (!code && first && left && *start == '[' && conversations->count == before)
+            return fail_empty(file->path, error);
+    }
+    return code;
+}
+
+void lm_conversation_file_close(struct lm_conversation_file *file)
+{
+    if (!file)
+        return;
+    lm_blocks_close(&file->blocks);
+    lm_free(file->path);
+    lm_free(file);
+}
+
+void lm_conversation_file_progress(const struct lm_conversation_file *file, int64_t *done, int64_t *total)
+{
+    *done = file->blocks.done;
+    *total = file->blocks.total;
 }

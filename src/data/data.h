@@ -55,6 +55,13 @@ int lm_conversations_parse(const char *text, size_t length, const char *name, st
 /* Moves the conversation into the list (it is {0} afterwards); on failure it stays the caller's. */
 int lm_conversations_push(struct lm_conversations *conversations, struct lm_conversation *conversation, loam_error *error);
 void lm_conversations_free(struct lm_conversations *conversations);
+/* The same file in parts of some MiB, so that JSONL larger than memory can be worked through (a JSON array is one part). _next appends
+ * the next part's conversations; none appended: the end. A file without any is LOAM_EFORMAT. */
+struct lm_conversation_file;
+int lm_conversation_file_open(const char *path, struct lm_conversation_file **file, loam_error *error);
+int lm_conversation_file_next(struct lm_conversation_file *file, struct lm_conversations *conversations, loam_error *error);
+void lm_conversation_file_progress(const struct lm_conversation_file *file, int64_t *done, int64_t *total);   /* bytes */
+void lm_conversation_file_close(struct lm_conversation_file *file);
 
 /* Rendering. One function gives the text, the ids and which of them are trained on: the assistant's words and its end of turn. */
 struct lm_template;
@@ -63,7 +70,7 @@ struct lm_rendered {            /* starts as {0}; may be rendered into again */
     struct lm_ids ids;
     struct lm_bytes trained;    /* one byte (0 or 1) an id */
 };
-/* By name: "llama2", "llama3", "chatml", "plain"; NULL: the one stored with the model in DIRECTORY (chat_template.jinja, or
+/* By name: "llama2", "llama3", "chatml", "plain", "guanaco" (as the reference job wrote it, docs/guanaco.md); NULL: the one stored with the model in DIRECTORY (chat_template.jinja, or
  * chat_template in tokenizer_config.json) or in the GGUF file of that path: one of ours where its source is ours, else what jinja.h
  * evaluates. None there: LOAM_ENOTFOUND. Free with lm_template_free. */
 int lm_template_find(const char *name, const char *directory, const struct lm_template **chosen, loam_error *error);
@@ -105,12 +112,17 @@ struct lm_batch {
  * Text: the files of one weight follow each other, each closed by the end-of-sequence token, and are cut into windows of T
  * positions. Chat: a sample a conversation, up to its last trained token. A file named *.ids has one sequence of ids a line, each
  * a sample as it stands, and needs no tokenizer. A sample of n ids takes n-1 positions: the last id is only a target. What is longer
- * than T positions is cut there. Conversations without a trained token (or none before the cut) are left out. Both are counted in the
+ * than T positions is cut there. A file of more than 2 MiB of text is encoded in parts that end at a line's end before a letter or
+ * digit. Conversations without a trained token (or none before the cut) are left out. Both are counted in the
  * summary and noted to the observer.
  *
  * Samples stand in rows of T positions, one a row or, where `pack` is set, as many as fit (first fit). Rows are made once, when opened;
  * an epoch is a new order of them by (seed, epoch), the same for every B. With weights, each source's rows are drawn round(weight ×
- * rows) times an epoch: every row the whole number of times, and the rest by lot. */
+ * rows) times an epoch: every row the whole number of times, and the rest by lot.
+ *
+ * Encoded ids lie in a file, in the folder `cache` under a key of everything they depend on (the files' bytes, tokenizer, template,
+ * length, …), and are read from there batch by batch: memory holds 16 bytes a sample and some a row. A broken or half-written file
+ * is made anew; what nobody has used for 60 days is removed. */
 struct lm_samples;
 enum lm_samples_kind { LM_SAMPLES_TEXT, LM_SAMPLES_CHAT };
 struct lm_source {
@@ -127,9 +139,11 @@ struct lm_samples_options {
     int64_t batch;              /* B */
     int32_t vocabulary;         /* ids must be below it; 0: the tokenizer's size, or any id where there is none */
     bool train_on_all;          /* loss on everything, not only the assistant's words */
+    bool faithful;              /* as the reference recipe did it: see docs/guanaco.md */
     bool pack, shuffle;
     uint64_t seed;
     int threads;                /* 0: lm_processors(); the result does not depend on it */
+    const char *cache;          /* folder of encoded data; NULL: encoded anew, into memory */
     const loam_observer *observer;
 };
 int lm_samples_open(const struct lm_samples_options *options, struct lm_samples **samples, loam_error *error);
@@ -155,5 +169,16 @@ struct lm_samples_summary {     /* every sample counted once, whatever the weigh
     int64_t out_of_reach;       /* left out: all that is trained on lies behind the cut */
 };
 void lm_samples_summarise(const struct lm_samples *samples, struct lm_samples_summary *summary);
+/* The same counts source by source, in the order of the options. Of text that lies in windows over several files, `samples` is 0. */
+struct lm_source_tally {
+    int64_t samples, cut, cut_tokens, unanswered, out_of_reach;
+};
+const struct lm_source_tally *lm_samples_tallies(const struct lm_samples *samples, size_t *count);
+/* Positions of sample `index` (below summary.samples) before it was cut. */
+int64_t lm_samples_full_length(const struct lm_samples *samples, int64_t index);
+/* Whether the encoded data came out of the cache. */
+bool lm_samples_cached(const struct lm_samples *samples);
+/* Where the cache lies: $XDG_CACHE_HOME/loam, or ~/.cache/loam, made if absent; NULL where it cannot be written. lm_free. */
+char *lm_samples_cache(void);
 
 #endif

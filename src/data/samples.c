@@ -1,8 +1,10 @@
 /* Samples in rows, rows in the order of an epoch, rows into batches. */
-#include "samples.h"
+#include "store.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 enum { STREAM_ROWS = 1, STREAM_LOT = 2, STREAM_EPOCH = 3 };    /* what random numbers are drawn for */
@@ -23,36 +25,44 @@ static int check_options(const struct lm_samples_options *options, loam_error *e
         return lm_fail(error, LOAM_EUSAGE, "found no data file; name one or more with --data");
     if (options->kind == LM_SAMPLES_CHAT && !options->chat_template)
         return lm_fail(error, LOAM_EUSAGE, "found no chat template for the conversations; name one with --template");
+    if (options->faithful && (options->kind != LM_SAMPLES_CHAT || !options->tokenizer || lm_tokenizer_eos(options->tokenizer) < 0))
+        return lm_fail(error, LOAM_EUSAGE, "faithful: wanted conversations and a tokenizer with an end-of-sequence token, which is "
+                       "what the reference recipe pads with");
     for (size_t i = 0; i < options->source_count; i++) {
         const struct lm_source *source = &options->sources[i];
-        size_t length = strlen(source->path);
         if (!(source->weight >= 1e-6 && source->weight <= 1e6)) {
             char weight[32];
             lm_format_double(source->weight, weight);
             return lm_fail(error, LOAM_EUSAGE, "%s: found the weight %s, wanted 1e-6 to 1e6", source->path, weight);
         }
-        if (!options->tokenizer && !(length > 4 && !strcmp(source->path + length - 4, ".ids")))
+        if (!options->tokenizer && !lm_is_ids(source->path))
             return lm_fail(error, LOAM_EUSAGE, "%s: found no tokenizer to read this with, wanted a model directory that has one, or "
                            "a file of token ids named *.ids", source->path);
     }
     return LOAM_OK;
 }
 
-static int read_groups(const struct lm_samples_options *options, struct lm_samples *samples, loam_error *error)
+/* Groups of one weight each, in the order in which the weights come. */
+static void name_groups(const struct lm_samples_options *options, struct lm_samples *samples)
 {
-    samples->groups = lm_alloc(options->source_count, sizeof *samples->groups, error);
-    if (!samples->groups)
-        return LOAM_ENOMEM;
+    samples->group_count = 0;
     for (size_t i = 0; i < options->source_count; i++) {
-        double weight = options->sources[i].weight;
+        const double weight = options->sources[i].weight;
         size_t known = 0;
         while (known < samples->group_count && samples->groups[known].weight != weight)
             known++;
-        if (known < samples->group_count)
-            continue;
-        struct lm_sample_group *group = &samples->groups[samples->group_count++];
-        *group = (struct lm_sample_group){.weight = weight, .first_sample = samples->sample_count};
-        int code = lm_samples_read(options, weight, samples, error);
+        if (known == samples->group_count)
+            samples->groups[samples->group_count++] = (struct lm_sample_group){.weight = weight};
+    }
+}
+
+static int read_groups(const struct lm_samples_options *options, struct lm_samples *samples, struct lm_store_writer *store,
+                       loam_error *error)
+{
+    for (size_t i = 0; i < samples->group_count; i++) {
+        struct lm_sample_group *group = &samples->groups[i];
+        group->first_sample = samples->sample_count;
+        int code = lm_samples_read(options, group->weight, samples, store, error);
         if (code)
             return code;
         group->sample_count = samples->sample_count - group->first_sample;
@@ -66,6 +76,51 @@ static int read_groups(const struct lm_samples_options *options, struct lm_sampl
         return lm_fail(error, LOAM_EUNSUPPORTED, "found %zu samples, wanted at most %u; split the data", samples->sample_count,
                        UINT32_MAX);
     return LOAM_OK;
+}
+
+static int encode(const struct lm_samples_options *options, const uint64_t key[2], struct lm_samples *samples,
+                  loam_error *error)
+{
+    struct lm_store_writer *store;
+    int code = lm_store_create(options, key, &store, error);
+    if (code)
+        return code;
+    code = read_groups(options, samples, store, error);
+    if (!code)
+        code = lm_store_finish(store, samples, error);
+    else
+        lm_store_abandon(store);
+    if (code == LOAM_ENOSPACE)
+        return lm_fail_within(error, code, "the encoded data have no room (--cache chooses another folder, or none: memory)");
+    return code;
+}
+
+/* From the cache, or from the files and into the cache. */
+static int fetch(const struct lm_samples_options *options, struct lm_samples *samples, loam_error *error)
+{
+    struct lm_samples_options own = *options;
+    uint64_t key[2] = {0};
+    bool usable = false;
+    samples->groups = lm_alloc(options->source_count, sizeof *samples->groups, error);
+    samples->tallies = samples->groups ? lm_alloc(options->source_count, sizeof *samples->tallies, error) : NULL;
+    if (!samples->tallies)
+        return LOAM_ENOMEM;
+    samples->tally_count = options->source_count;
+    int code = options->cache ? lm_store_key(options, key, &usable, error) : LOAM_OK;
+    if (!usable)
+        own.cache = NULL;
+    name_groups(options, samples);
+    if (!code && own.cache) {
+        code = lm_store_open(&own, key, samples, error);
+        samples->cached = !code;
+        if (code != LOAM_ENOTFOUND)
+            return code;
+        code = LOAM_OK;
+        memset(samples->tallies, 0, samples->tally_count * sizeof *samples->tallies);
+        samples->summary = (struct lm_samples_summary){0};
+        name_groups(options, samples);
+    }
+    return code ? code : encode(&own, key, samples, error);
 }
 
 /* Groups order[...] by row: counts, then places. `row_of` gives each sample of the group, in order, its row. */
@@ -109,7 +164,7 @@ static int make_rows(struct lm_samples *samples, struct lm_sample_group *group, 
     uint32_t *row_of = lengths ? lm_alloc(count, sizeof *row_of, error) : NULL;
     int code = row_of ? LOAM_OK : LOAM_ENOMEM;
     for (size_t i = 0; !code && i < count; i++) {
-        lengths[i] = samples->samples[order[i]].length - 1;
+        lengths[i] = samples->samples[order[i]].length - 1; /* positions */
         row_of[i] = (uint32_t)i;
     }
     group->first_row = samples->row_count;
@@ -150,33 +205,13 @@ static int make_all_rows(struct lm_samples *samples, bool pack, loam_error *erro
     return samples->lot ? LOAM_OK : LOAM_ENOMEM;
 }
 
-static void count_targets(struct lm_samples *samples, const struct lm_tokenizer *tokenizer)
-{
-    for (size_t i = 0; i < samples->sample_count; i++) {
-        const struct lm_sample *sample = &samples->samples[i];
-        for (size_t at = sample->begin + 1; at < sample->begin + (size_t)sample->length; at++) {
-            int32_t id = samples->ids.data[at];
-            size_t bytes = 0;
-            if (!samples->trained.data[at])
-                continue;
-            samples->summary.trained++;
-            if (tokenizer && id < lm_tokenizer_size(tokenizer) && !lm_tokenizer_is_special(tokenizer, id) &&
-                lm_tokenizer_token(tokenizer, id, &bytes))
-                samples->summary.trained_bytes += (int64_t)bytes;
-        }
-        if (sample->length - 1 > samples->summary.longest)
-            samples->summary.longest = sample->length - 1;
-    }
-}
-
 static int take_fingerprint(struct lm_samples *samples, loam_error *error)
 {
     XXH64_state_t *state = XXH64_createState();
     if (!state)
         return lm_fail(error, LOAM_ENOMEM, "found no memory for the data's fingerprint");
     XXH64_reset(state, samples->seed);
-    XXH64_update(state, samples->ids.data, samples->ids.length * sizeof *samples->ids.data);
-    XXH64_update(state, samples->trained.data, samples->trained.length);
+    XXH64_update(state, &samples->tokens_hash, sizeof samples->tokens_hash);
     for (size_t i = 0; i < samples->sample_count; i++)
         XXH64_update(state, &samples->samples[i].length, sizeof samples->samples[i].length);
     XXH64_update(state, samples->order, samples->sample_count * sizeof *samples->order);
@@ -215,7 +250,10 @@ int lm_samples_open(const struct lm_samples_options *options, struct lm_samples 
     samples->padding = padding_id(options->tokenizer);
     if (options->vocabulary && samples->padding >= options->vocabulary)
         samples->padding = 0;
-    code = read_groups(options, samples, error);
+    samples->file = -1;
+    code = fetch(options, samples, error);
+    if (!code && !(samples->words = lm_alloc((size_t)options->length + 1, sizeof *samples->words, error)))
+        code = LOAM_ENOMEM;
     if (!code)
         code = make_all_rows(samples, options->pack, error);
     if (!code)
@@ -224,7 +262,7 @@ int lm_samples_open(const struct lm_samples_options *options, struct lm_samples 
         lm_samples_close(samples);
         return code;
     }
-    count_targets(samples, options->tokenizer);
+    lm_samples_tell(options, samples);
     *opened = samples;
     return LOAM_OK;
 }
@@ -233,8 +271,10 @@ void lm_samples_close(struct lm_samples *samples)
 {
     if (!samples)
         return;
-    lm_ids_free(&samples->ids);
-    lm_bytes_free(&samples->trained);
+    if (samples->file >= 0)
+        close(samples->file);
+    lm_free(samples->words);
+    lm_free(samples->tallies);
     lm_free(samples->samples);
     lm_free(samples->groups);
     lm_free(samples->order);
@@ -257,6 +297,35 @@ uint64_t lm_samples_fingerprint(const struct lm_samples *samples)
 void lm_samples_summarise(const struct lm_samples *samples, struct lm_samples_summary *summary)
 {
     *summary = samples->summary;
+}
+
+const struct lm_source_tally *lm_samples_tallies(const struct lm_samples *samples, size_t *count)
+{
+    *count = samples->tally_count;
+    return samples->tallies;
+}
+
+int64_t lm_samples_full_length(const struct lm_samples *samples, int64_t index)
+{
+    return samples->samples[index].full - 1;
+}
+
+bool lm_samples_cached(const struct lm_samples *samples)
+{
+    return samples->cached;
+}
+
+char *lm_samples_cache(void)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char *path = cache && *cache == '/'  ? lm_path_join(cache, "loam", NULL)
+                 : home && *home == '/' ? lm_path_join(home, ".cache/loam", NULL)
+                                        : NULL;
+    if (path && (lm_make_directories(path, NULL) != LOAM_OK || access(path, W_OK) != 0)) {
+        lm_free(path);
+        path = NULL;
+    }
+    return path;
 }
 
 /* The rest of a group's draws that is not a whole number of rounds: by lot, or where nothing is shuffled on from where the last epoch
@@ -299,36 +368,46 @@ static void begin_epoch(struct lm_samples *samples, int64_t epoch)
     samples->epoch = epoch;
 }
 
-static int64_t fill_sample(const struct lm_samples *samples, const struct lm_sample *sample, int64_t start, size_t base,
-                           struct lm_batch *batch)
+/* Fills the row from position `start` on with one sample; *end gets where it ended. */
+static int fill_sample(const struct lm_samples *samples, const struct lm_sample *sample, int64_t start, size_t base,
+                       struct lm_batch *batch, int64_t *end, loam_error *error)
 {
-    const int32_t *ids = samples->ids.data + sample->begin;
-    const char *trained = samples->trained.data + sample->begin;
+    const uint32_t *words = samples->words;
+    int code = lm_store_read(samples, sample->begin, samples->words, (size_t)sample->length, error);
+    if (code)
+        return code;
     for (int64_t i = 0; i + 1 < sample->length; i++) {
         size_t at = base + (size_t)(start + i);
-        batch->ids[at] = ids[i];
-        batch->targets[at] = trained[i + 1] ? ids[i + 1] : -1;
+        const bool trained = words[i + 1] >> 31;
+        batch->ids[at] = (int32_t)(words[i] & INT32_MAX);
+        batch->targets[at] = trained ? (int32_t)(words[i + 1] & INT32_MAX) : -1;
         batch->positions[at] = (int32_t)i;
         batch->segment_start[at] = (int32_t)start;
-        batch->trained += trained[i + 1];
+        batch->trained += trained;
     }
     batch->tokens += sample->length - 1;
-    return start + sample->length - 1;
+    *end = start + sample->length - 1;
+    return LOAM_OK;
 }
 
 /* Row `row` of the batch; NULL: an empty one. What is left over is padding: seen by none, seeing only itself, never a target. */
-static void fill_row(const struct lm_samples *samples, const struct lm_sample_row *row, int64_t index, struct lm_batch *batch)
+static int fill_row(const struct lm_samples *samples, const struct lm_sample_row *row, int64_t index, struct lm_batch *batch,
+                    loam_error *error)
 {
     size_t base = (size_t)(index * samples->length);
     int64_t at = 0;
-    for (size_t i = 0; row && i < row->count; i++)
-        at = fill_sample(samples, &samples->samples[samples->order[row->first + i]], at, base, batch);
+    for (size_t i = 0; row && i < row->count; i++) {
+        int code = fill_sample(samples, &samples->samples[samples->order[row->first + i]], at, base, batch, &at, error);
+        if (code)
+            return code;
+    }
     for (; at < samples->length; at++) {
         batch->ids[base + (size_t)at] = samples->padding;
         batch->targets[base + (size_t)at] = -1;
         batch->positions[base + (size_t)at] = 0;
         batch->segment_start[base + (size_t)at] = (int32_t)at;
     }
+    return LOAM_OK;
 }
 
 int lm_samples_next(struct lm_samples *samples, struct lm_place_in_data *place, struct lm_batch *batch, loam_error *error)
@@ -345,7 +424,10 @@ int lm_samples_next(struct lm_samples *samples, struct lm_place_in_data *place, 
     batch->tokens = batch->trained = 0;
     for (int64_t i = 0; i < samples->batch; i++) {
         size_t at = (size_t)(place->batch * samples->batch + i);
-        fill_row(samples, at < samples->epoch_row_count ? &samples->rows[samples->epoch_rows[at]] : NULL, i, batch);
+        const struct lm_sample_row *row = at < samples->epoch_row_count ? &samples->rows[samples->epoch_rows[at]] : NULL;
+        int code = fill_row(samples, row, i, batch, error);
+        if (code)
+            return code;
     }
     if (++place->batch == batches) {
         place->batch = 0;

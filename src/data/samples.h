@@ -4,10 +4,10 @@
 
 #include "data.h"
 
-/* `length` ids from ids[begin]: length - 1 positions, each with the next id as its target where that is trained on. */
+/* `length` ids from id `begin` on: length - 1 positions, each with the next id as its target where that is trained on. */
 struct lm_sample {
-    size_t begin;
-    int64_t length;
+    int64_t begin;
+    int32_t length, full; /* ids as used; before they were cut */
 };
 
 /* Samples of sources that share a weight, and the rows they stand in. */
@@ -23,10 +23,14 @@ struct lm_sample_row {
 };
 
 struct lm_samples {
-    struct lm_ids ids;
-    struct lm_bytes trained;    /* a byte (0 or 1) an id */
+    int file;                   /* of the store, see store.h */
+    int64_t token_count;
+    uint64_t tokens_hash;
+    uint32_t *words;            /* scratch: the words of one sample */
     struct lm_sample *samples;
     size_t sample_count, sample_capacity;
+    struct lm_source_tally *tallies;    /* a source each, in the order of the options */
+    size_t tally_count;
     struct lm_sample_group *groups;
     size_t group_count;
     uint32_t *order;            /* samples, row by row */
@@ -37,14 +41,19 @@ struct lm_samples {
     int64_t epoch;              /* -1: none yet */
     uint32_t *lot;              /* scratch: as many as the largest group has rows */
     int64_t batch, length;
-    bool shuffle;
+    bool shuffle, cached;
     uint64_t seed, fingerprint;
     int32_t padding;
     struct lm_samples_summary summary;
 };
 
-/* Appends the samples of all sources whose weight is the group's. */
-int lm_samples_read(const struct lm_samples_options *options, double weight, struct lm_samples *samples, loam_error *error);
+/* Ids and samples of all sources whose weight is the group's, into the store and the tables. */
+struct lm_store_writer;
+int lm_samples_read(const struct lm_samples_options *options, double weight, struct lm_samples *samples,
+                    struct lm_store_writer *store, loam_error *error);
+/* Notes to the observer what was cut and left out, source by source. */
+void lm_samples_tell(const struct lm_samples_options *options, const struct lm_samples *samples);
+bool lm_is_ids(const char *path);    /* named *.ids */
 
 /* First fit: puts `count` items of the given lengths (each 1 to `room`), in their order, into the first row with enough room.
  * rows[i] becomes item i's row, *row_count their number. Time: count × log(count). */

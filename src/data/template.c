@@ -146,8 +146,8 @@ int lm_template_fit(const struct lm_template *chosen, struct lm_tokenizer *token
     }
     if (*missing && !add)
         return lm_fail(error, LOAM_EMISMATCH,
-                       "the template %s needs tokens that the vocabulary lacks: %s; add them with --add-tokens, or choose "
-                       "another template with --template", chosen->name, missing);
+                       "the template %s needs tokens that the vocabulary lacks: %s; choose another with --template, or let "
+                       "finetune add them with --add-tokens", chosen->name, missing);
     int code = *missing ? add_missing(chosen, tokenizer, &count, error) : LOAM_OK;
     if (!code && added)
         *added = count;
@@ -198,8 +198,8 @@ static int emit_token(struct lm_rendering *r, const char *token, bool trained)
 {
     int32_t id = token_id(r->tokenizer, token);
     if (id < 0)
-        return lm_fail(r->error, LOAM_EMISMATCH, "the template %s needs the token %s, which the vocabulary lacks; add it with "
-                       "--add-tokens, or choose another template with --template", r->chosen->name, token_text(token));
+        return lm_fail(r->error, LOAM_EMISMATCH, "the template %s needs the token %s, which the vocabulary lacks; choose another "
+                       "with --template, or let finetune add it with --add-tokens", r->chosen->name, token_text(token));
     size_t length = strlen(token);
     const char *text = stands_for_end(token) ? lm_tokenizer_token(r->tokenizer, id, &length) : token;
     return lm_rendering_id(r, id, text, length, trained);

@@ -36,6 +36,8 @@ int lm_rendering_close(struct lm_rendering *r);
 /* A template of Jinja's; free with lm_template_free. `name`: for messages. */
 int lm_template_parse(const char *source, size_t length, const char *name, const struct lm_template **chosen,
                       loam_error *error);
+/* "guanaco": a template of its own; free with lm_template_free. */
+int lm_template_guanaco(const struct lm_template **chosen, loam_error *error);
 int lm_template_run(struct lm_rendering *r, const struct lm_conversation *conversation, bool prompt);
 int32_t lm_template_run_end(const struct lm_template *chosen, const struct lm_tokenizer *tokenizer);
 

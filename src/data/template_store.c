@@ -110,6 +110,8 @@ int lm_template_find(const char *name, const char *directory, const struct lm_te
                        "found no chat template and no model to take one from; name one with --template: " NAMES);
     if (!name)
         return from_directory(directory, chosen, error);
+    if (!strcmp(name, "guanaco"))
+        return lm_template_guanaco(chosen, error);
     const struct lm_template *found = by_name(name);
     if (!found)
         return lm_fail(error, LOAM_EUSAGE, "found the template '%s', wanted " NAMES, name);

@@ -98,4 +98,6 @@ int lm_runner_reply(struct lm_runner *runner, const struct lm_conversation *conv
 int lm_runner_prompt(struct lm_runner *runner, const struct lm_conversation *conversation, struct lm_rendered *prompt,
                      loam_error *error);
 
+#include "engine.h"    /* many sequences at once */
+
 #endif

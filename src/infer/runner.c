@@ -37,10 +37,11 @@ static int read_ends(struct lm_runner *runner, const char *directory, loam_error
     return code;
 }
 
+/* The ids that end a text: generation_config.json's, else config.json's; besides the tokenizer's own and the template's. */
 static int gather_ends(struct lm_runner *runner, const char *directory, loam_error *error)
 {
     int code = directory ? read_ends(runner, directory, error) : LOAM_OK;
-    if (code == LOAM_OK)
+    if (code == LOAM_OK && !runner->ends.length)
         code = add_end(runner, lm_model_config(runner->model)->eos, error);
     if (code == LOAM_OK && runner->tokenizer)
         code = add_end(runner, lm_tokenizer_eos(runner->tokenizer), error);

@@ -52,7 +52,7 @@ static void show_gradients(struct lm_lesson *lesson, const struct lm_step *step,
     int64_t used = 0;
     *norm = 0;
     for (size_t i = 0; values && names && i < count; i++) {
-        const double squares = lm_device_ops(lesson->device)->sum_squares(lesson->device, table[i].count,
+        const double squares = lm_device_ops(lesson->device)->sum_squares(lesson->device, table[i].count, LM_F32,
                                                                           step->gradients + table[i].offset);
         *norm += squares;
         if (table[i].layer > 0)

@@ -14,9 +14,11 @@
 #ifndef LOAM_LOOK_H
 #define LOAM_LOOK_H
 
+#include "chart.h"
 #include "learn.h"    /* the lessons */
 #include "model/model.h"
 #include "tokenizer/tokenizer.h"
+#include "train/train.h"
 
 /* --- Pages --- */
 
@@ -80,5 +82,11 @@ int lm_look_logits(struct lm_model *model, const int32_t *ids, int64_t count, co
  */
 int lm_look_step(struct lm_model *model, const int32_t *ids, int64_t count, const char *path, double *loss,
                  loam_error *error);
+
+/* The values that a run's log.jsonl has under `key` ("loss", "eval_loss", "lr", "grad_norm", …) over the steps; empty where it has
+ * none. RUN is a run's directory or a log. Free with lm_series_free. */
+int lm_look_losses(const char *run, const char *key, struct lm_series *series, loam_error *error);
+/* Draws the memory of one step, as a plan has it, into an SVG file: bytes over moments, the parts stacked, the peak marked. */
+int lm_look_memory(const struct lm_run_plan *plan, const struct lm_plan_picture *picture, const char *path, loam_error *error);
 
 #endif

@@ -20,7 +20,7 @@ struct optimizing {
 
 static double norm_of(struct lm_device *device, const float *x, int64_t count)
 {
-    return sqrt(lm_device_ops(device)->sum_squares(device, count, x));
+    return sqrt(lm_device_ops(device)->sum_squares(device, count, LM_F32, x));
 }
 
 /* What the first AdamW step does to a copy of one parameter. */

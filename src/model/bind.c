@@ -22,35 +22,38 @@ static bool is_bias(enum lm_part part)
 static struct lm_matrix matrix_of(const struct lm_model *model, int index)
 {
     const struct lm_parameter *parameter = &model->parameters[index];
-    return (struct lm_matrix){.data = (void *)model->views[index].data, .dtype = model->views[index].dtype,
-                              .stride = parameter->rank == 2 ? parameter->shape[1] : parameter->count};
+    const struct lm_view *view = &model->views[index];
+    const int64_t columns = parameter->rank == 2 ? parameter->shape[view->turned ? 0 : 1] : parameter->count;
+    return (struct lm_matrix){.data = (void *)view->data, .dtype = view->dtype, .stride = columns};
 }
 
 /* Does piece `next` begin where `before` ends, so that both are one matrix? */
 static bool follows(const struct lm_model *model, int before, int next)
 {
     const struct lm_view *a = &model->views[before], *b = &model->views[next];
-    const size_t bytes = (size_t)model->parameters[before].count * ((size_t)lm_dtype_bits(a->dtype) / 8);
+    uint64_t bytes = 0;
     if (model->loaded)
         return true;
-    return a->dtype == b->dtype && a->data && (const char *)a->data + bytes == (const char *)b->data;
+    return lm_dtype_bytes(a->dtype, (uint64_t)model->parameters[before].count, &bytes) && a->dtype == b->dtype && a->data && (const char *)a->data + bytes == (const char *)b->data;
 }
 
 /* `parts` up to the first LM_PART_COUNT; those the model lacks are passed over. */
 static struct lm_linear linear_of(const struct lm_model *model, int64_t layer, const enum lm_part *parts,
                                   enum lm_part bias)
 {
-    struct lm_linear linear = {.transposed = model->config.transposed_weights && layer >= 0};
+    const bool turned = model->config.transposed_weights && layer >= 0;    /* [in, out], as the parameter's shape has it */
+    struct lm_linear linear = {.transposed = turned};
     int before = -1;
     for (; *parts != LM_PART_COUNT; parts++) {
         const int index = lm_model_find(model, layer, *parts);
         if (index < 0)
             continue;
         const struct lm_parameter *parameter = &model->parameters[index];
-        const int64_t out = parameter->shape[linear.transposed ? 1 : 0];
-        linear.in = parameter->shape[linear.transposed ? 0 : 1];
+        const int64_t out = parameter->shape[turned ? 1 : 0];
+        linear.in = parameter->shape[turned ? 0 : 1];
+        linear.transposed = turned && !model->views[index].turned;
         if (before < 0)
-            linear.gradient = parameter->offset;
+            linear.index = index;
         if (before >= 0 && follows(model, before, index)) {
             linear.piece[linear.pieces - 1].out += out;
         } else {
@@ -63,7 +66,7 @@ static struct lm_linear linear_of(const struct lm_model *model, int64_t layer, c
     const int at = bias == LM_PART_COUNT ? -1 : lm_model_find(model, layer, bias);
     if (at >= 0) {
         linear.has_bias = true;
-        linear.bias_gradient = model->parameters[at].offset;
+        linear.bias_index = at;
         if (model->loaded && model->dtype == LM_F32)
             linear.bias = model->views[at].data;
     }
@@ -77,11 +80,11 @@ static struct lm_norm norm_of(const struct lm_model *model, int64_t layer, enum 
     const int b = bias == LM_PART_COUNT ? -1 : lm_model_find(model, layer, bias);
     if (w >= 0) {
         norm.weight = matrix_of(model, w);
-        norm.gradient = model->parameters[w].offset;
+        norm.index = w;
     }
     if (b >= 0) {
         norm.bias = matrix_of(model, b);
-        norm.bias_gradient = model->parameters[b].offset;
+        norm.bias_index = b;
     }
     return norm;
 }
@@ -141,22 +144,26 @@ static int allocate(struct lm_model *model, loam_error *error)
     return LOAM_OK;
 }
 
-int lm_model_bind(struct lm_model *model, loam_error *error)
+static void bind_outside(struct lm_model *model)
 {
     static const enum lm_part head[] = {LM_PART_HEAD, LM_PART_COUNT};
     static const enum lm_part tied[] = {LM_PART_EMBEDDING, LM_PART_COUNT};
-    if (!model->layers && allocate(model, error))
-        return LOAM_ENOMEM;
     const int embedding = lm_model_find(model, -1, LM_PART_EMBEDDING);
     const int positions = lm_model_find(model, -1, LM_PART_POSITIONS);
     model->embedding = matrix_of(model, embedding);
-    model->embedding_gradient = model->parameters[embedding].offset;
-    if (positions >= 0) {
+    model->embedding_index = embedding;
+    model->positions_index = positions;
+    if (positions >= 0)
         model->positions = matrix_of(model, positions);
-        model->positions_gradient = model->parameters[positions].offset;
-    }
     model->final_norm = norm_of(model, -1, LM_PART_FINAL_NORM, LM_PART_FINAL_NORM_BIAS);
     model->head = linear_of(model, -1, model->config.tied ? tied : head, LM_PART_COUNT);
+}
+
+int lm_model_bind(struct lm_model *model, loam_error *error)
+{
+    if (!model->layers && allocate(model, error))
+        return LOAM_ENOMEM;
+    bind_outside(model);
     for (int64_t i = 0; i < model->config.layers; i++)
         bind_layer(model, i);
     if (model->biases)
@@ -164,14 +171,35 @@ int lm_model_bind(struct lm_model *model, loam_error *error)
     return LOAM_OK;
 }
 
-void lm_model_refresh_biases(struct lm_model *model)
+void lm_model_bind_unit(struct lm_model *model, int64_t unit)
+{
+    if (unit == 0 || unit > model->config.layers)
+        bind_outside(model);
+    else
+        bind_layer(model, unit - 1);
+    if (model->biases)
+        bind_biases(model);
+}
+
+/* The copies of the parameters [first, behind). */
+static void refresh(struct lm_model *model, size_t first, size_t behind)
 {
     float *next = model->biases;
-    if (!next)
-        return;
-    for (size_t i = 0; i < model->count; i++)
+    for (size_t i = 0; next && i < behind; i++)
         if (is_bias(model->parameters[i].part)) {
-            lm_convert(LM_F32, next, model->views[i].dtype, model->views[i].data, (size_t)model->parameters[i].count);
+            if (i >= first)
+                lm_convert(LM_F32, next, model->views[i].dtype, model->views[i].data, (size_t)model->parameters[i].count);
             next += model->parameters[i].count;
         }
+}
+
+void lm_model_refresh_biases(struct lm_model *model)
+{
+    refresh(model, 0, model->count);
+}
+
+void lm_model_refresh_unit(struct lm_model *model, int64_t unit)
+{
+    const struct lm_unit range = lm_model_unit(model, unit);
+    refresh(model, range.first, range.first + range.count);
 }

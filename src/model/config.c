@@ -89,10 +89,11 @@ static void demand(struct reader *reader, const char *name, bool wanted, const c
 }
 
 /* A token id; a list of them gives its first; what is no id of the vocabulary is none. */
-static int32_t token(struct reader *reader, const char *name, int32_t absent, int64_t vocabulary)
+/* Where it is absent there is none: the numbers that transformers has in mind for a family belong to one vocabulary of it. */
+static int32_t token(struct reader *reader, const char *name, int64_t vocabulary)
 {
     const struct lm_value *value = lm_value_find(reader->root, name);
-    int64_t result = absent;
+    int64_t result = -1;
     if (reader->code)
         return -1;
     if (value && value->kind == LM_ARRAY && value->length > 0)
@@ -141,7 +142,8 @@ static enum lm_family read_family(struct reader *reader)
         }
     }
     if (!type && !architecture)
-        missing(reader, "model_type");
+        reader->code = lm_value_fail(reader->document, reader->root, reader->error,
+                                     "fields 'model_type' and 'architectures' are missing, wanted one of them: %s", known);
     refuse(reader, type ? type : architecture, known);
     return LM_LLAMA;
 }
@@ -184,8 +186,8 @@ static void read_gpt2(struct reader *reader, struct lm_config *config)
     demand(reader, "add_cross_attention", false, "found true; loam has no encoder to attend to");
     flag(reader, "reorder_and_upcast_attn", false);    /* either way: scores are fp32 here in any case */
     config->tied = flag(reader, "tie_word_embeddings", true);
-    config->bos = token(reader, "bos_token_id", 50256, config->vocabulary);
-    config->eos = token(reader, "eos_token_id", 50256, config->vocabulary);
+    config->bos = token(reader, "bos_token_id", config->vocabulary);
+    config->eos = token(reader, "eos_token_id", config->vocabulary);
 }
 
 static void read_rope_scaling(struct reader *reader, const struct lm_value *rope, struct lm_config *config)
@@ -330,9 +332,8 @@ static void read_llama(struct reader *reader, struct lm_config *config)
     read_rope(reader, config);
     read_window(reader, config);
     config->tied = flag(reader, "tie_word_embeddings", false);
-    bool qwen = config->family == LM_QWEN2 || config->family == LM_QWEN3;
-    config->bos = token(reader, "bos_token_id", qwen ? -1 : 1, config->vocabulary);
-    config->eos = token(reader, "eos_token_id", qwen ? -1 : 2, config->vocabulary);
+    config->bos = token(reader, "bos_token_id", config->vocabulary);
+    config->eos = token(reader, "eos_token_id", config->vocabulary);
 }
 
 static int read_document(const struct lm_document *document, const char *path, struct lm_config *config, loam_error *error)
@@ -350,7 +351,7 @@ static int read_document(const struct lm_document *document, const char *path, s
         read_gpt2(&reader, &read);
     else
         read_llama(&reader, &read);
-    read.pad = token(&reader, "pad_token_id", -1, read.vocabulary);
+    read.pad = token(&reader, "pad_token_id", read.vocabulary);
     read.initializer_range = number(&reader, reader.root, "initializer_range", 0.02);
     if (reader.code)
         return reader.code;

@@ -90,21 +90,63 @@ static int fetch(const struct lm_model *model, size_t index, enum lm_dtype dtype
     return LOAM_OK;
 }
 
+/* A copy in loam's order, as F32 or BF16. */
+static int map_converted(struct lm_model *model, size_t index, loam_error *error)
+{
+    const struct lm_tensor *tensor = model->sources[index];
+    const enum lm_dtype dtype = tensor->dtype == LM_BF16 ? LM_BF16 : LM_F32;
+    if (!(model->copies[index] = lm_alloc((size_t)tensor->count, (size_t)lm_dtype_bits(dtype) / 8, error)))
+        return LOAM_ENOMEM;
+    const int code = fetch(model, index, dtype, model->copies[index], error);
+    model->views[index] = (struct lm_view){.data = model->copies[index], .dtype = dtype};
+    return code;
+}
+
+/* Llama's q and k stand there with their rows in another order: a copy of the rows as they are. */
+static int map_rows(struct lm_model *model, size_t index, loam_error *error)
+{
+    const struct lm_tensor *tensor = model->sources[index];
+    const size_t rows = (size_t)tensor->shape[0];
+    uint64_t bytes = 0;
+    lm_dtype_bytes(tensor->dtype, (uint64_t)tensor->shape[1], &bytes);
+    char *copy = lm_alloc(rows, (size_t)bytes, error);
+    if (!copy)
+        return LOAM_ENOMEM;
+    for (size_t r = 0; r < rows; r++)
+        memcpy(copy + (size_t)lm_gguf_row(&model->config, &model->parameters[index], (int64_t)r) * bytes,
+               (const char *)tensor->data + r * bytes, (size_t)bytes);
+    model->copies[index] = copy;
+    model->views[index] = (struct lm_view){.data = copy, .dtype = tensor->dtype};
+    return LOAM_OK;
+}
+
+/* What can be used where it lies: matrices of the types that products take, vectors of F32. */
+static bool usable(const struct lm_model *model, size_t index)
+{
+    const struct lm_tensor *tensor = model->sources[index];
+    const struct lm_parameter *parameter = &model->parameters[index];
+    if (tensor->dtype == LM_F32 || tensor->dtype == LM_BF16)
+        return true;
+    return lm_dtype_is_block(tensor->dtype) && parameter->rank == 2 && parameter->part != LM_PART_POSITIONS;
+}
+
 int lm_gguf_weights_map(struct lm_model *model, loam_error *error)
 {
     for (size_t i = 0; i < model->count; i++) {
         const struct lm_tensor *tensor = model->sources[i];
-        if ((tensor->dtype == LM_F32 || tensor->dtype == LM_BF16) && !reordered(model, i)) {
-            model->views[i] = (struct lm_view){tensor->data, tensor->dtype};
-            continue;
-        }
-        const enum lm_dtype dtype = tensor->dtype == LM_BF16 ? LM_BF16 : LM_F32;
-        if (!(model->copies[i] = lm_alloc((size_t)tensor->count, (size_t)lm_dtype_bits(dtype) / 8, error)))
-            return LOAM_ENOMEM;
-        const int code = fetch(model, i, dtype, model->copies[i], error);
+        const struct lm_parameter *parameter = &model->parameters[i];
+        const bool turned = lm_gguf_turned(&model->config, parameter), moved = lm_gguf_row(&model->config, parameter, 1) != 1;
+        int code = LOAM_OK;
+        if (!usable(model, i) || (model->plain && (lm_dtype_is_block(tensor->dtype) || turned)) ||
+            (moved && parameter->rank == 1))
+            code = map_converted(model, i, error);
+        else if (moved)
+            code = map_rows(model, i, error);
+        else
+            model->views[i] = (struct lm_view){.data = tensor->data, .dtype = tensor->dtype, .turned = turned};
         if (code)
             return code;
-        model->views[i] = (struct lm_view){model->copies[i], dtype};
+        model->packed = model->packed || lm_dtype_is_block(model->views[i].dtype) || model->views[i].turned;
     }
     return LOAM_OK;
 }
@@ -228,9 +270,10 @@ int lm_model_save_gguf(const struct lm_model *model, const char *path, enum lm_d
     if (dtype != LM_F32 && dtype != LM_BF16 && dtype != LM_F16 && dtype != LM_Q8_0 && dtype != LM_Q4_0)
         return lm_fail(error, LOAM_EUSAGE, "%s: found type %s, wanted F32, BF16, F16, Q8_0 or Q4_0", path,
                        lm_dtype_name(dtype));
-    if (!model->complete)
-        return lm_fail(error, LOAM_EUSAGE, "%s: the model's weights are not loaded yet", path);
-    int code = lm_gguf_create(path, &writing.writer, error);
+    int code = lm_model_may_save(model, path, error);
+    if (code)
+        return code;
+    code = lm_gguf_create(path, &writing.writer, error);
     if (code)
         return code;
     code = lm_gguf_put_config(writing.writer, &model->config, dtype, path, error);

@@ -65,7 +65,7 @@ static float *rotate(struct lm_run *run, const struct lm_layer *layer, const str
 }
 
 static void rotate_backward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts,
-                            float *dqkv, float *gradients)
+                            float *dqkv, const struct lm_gradients *gradients)
 {
     const struct lm_config *c = &run->model->config;
     struct lm_device *device = run->model->device;
@@ -76,10 +76,10 @@ static void rotate_backward(struct lm_run *run, const struct lm_layer *layer, co
     if (!c->qk_norm)
         return;
     ops->rms_norm_backward(device, rows, c->heads, size, acts->qkv, stride, layer->q_norm.weight, run->statistics, dqkv,
-                           stride, dqkv, stride, false, gradients + layer->q_norm.gradient);
+                           stride, dqkv, stride, false, gradients->at[layer->q_norm.index]);
     ops->rms_norm_backward(device, rows, c->kv_heads, size, acts->qkv + k, stride, layer->k_norm.weight,
                            run->statistics + rows * c->heads, dqkv + k, stride, dqkv + k, stride, false,
-                           gradients + layer->k_norm.gradient);
+                           gradients->at[layer->k_norm.index]);
 }
 
 /* Attention over the run's own rows; `qk` as rotate gives it. */
@@ -124,27 +124,48 @@ static void attend(struct lm_run *run, const struct lm_layer *layer, const struc
         watcher->attends(watcher->user, layer - run->model->layers, work);
 }
 
-/* Keys and values of the run's rows go to the cache, and attention is over all that is there. A cached row is k, then v,
- * as they lie in qkv. */
-static void attend_cached(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts)
+/* Keys and values of the span's rows, which begin at row `at` of the run's, go to the cache, and attention is over all that is
+ * there. A cached row is k, then v, as they lie in qkv. */
+static void attend_span(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts,
+                        const struct lm_span *span, int64_t at)
 {
     const struct lm_config *c = &run->model->config;
     struct lm_device *device = run->model->device;
     const struct lm_ops *ops = lm_device_ops(device);
     const int64_t stride = lm_qkv_width(c), k = c->heads * c->head_size, row = 2 * c->kv_heads * c->head_size;
     const size_t element = (size_t)lm_dtype_bits(run->cached_dtype) / 8;
-    for (int64_t r = 0; r < run->length; r++)
-        ops->convert(device, row, LM_F32, acts->qkv + r * stride + k, run->cached_dtype,
-                     run->cached + (size_t)((run->cached_length + r) * row) * element);
-    struct lm_attention work = attention_of(run, layer, acts, acts->qkv);
+    const float *qkv = acts->qkv + at * stride;
+    for (int64_t r = 0; r < span->count; r++) {
+        int64_t place = span->start + r;
+        if (span->pages)
+            place = span->pages[place / LM_PAGE_ROWS] * LM_PAGE_ROWS + place % LM_PAGE_ROWS;
+        ops->convert(device, row, LM_F32, qkv + r * stride + k, run->cached_dtype,
+                     run->cached + (size_t)(place * row) * element);
+    }
+    struct lm_attention work = attention_of(run, layer, acts, qkv);
+    work.out = acts->attention + at * k;
     work.k = run->cached;
     work.v = run->cached + (size_t)(row / 2) * element;
     work.kv_dtype = run->cached_dtype;
     work.kv_stride = row;
-    work.t_k = work.q_start = run->cached_length;
-    work.t_k += run->length;
+    work.pages = span->pages;
+    work.page_rows = LM_PAGE_ROWS;
+    work.t_q = span->count;
+    work.q_start = span->start;
+    work.t_k = span->start + span->count;
     work.kv_batch_stride = work.t_k * row;
     attend(run, layer, &work);
+}
+
+static void attend_cached(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts)
+{
+    if (!run->spans) {
+        const struct lm_span one = {.count = run->length, .start = run->cached_length};
+        attend_span(run, layer, acts, &one, 0);
+        return;
+    }
+    for (int64_t i = 0, at = 0; i < run->span_count; at += run->spans[i++].count)
+        attend_span(run, layer, acts, &run->spans[i], at);
 }
 
 /* y = before + x·W, in place or not. */
@@ -205,7 +226,7 @@ void lm_layer_forward(struct lm_run *run, const struct lm_layer *layer, const st
 }
 
 static void mlp_backward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts, float *dx,
-                         bool inner, float *gradients)
+                         bool inner, const struct lm_gradients *gradients)
 {
     const struct lm_config *c = &run->model->config;
     struct lm_device *device = run->model->device;
@@ -226,7 +247,7 @@ static void mlp_backward(struct lm_run *run, const struct lm_layer *layer, const
 }
 
 static void attention_backward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts,
-                               float *dx, float *gradients)
+                               float *dx, const struct lm_gradients *gradients)
 {
     const struct lm_config *c = &run->model->config;
     struct lm_device *device = run->model->device;
@@ -247,7 +268,7 @@ static void attention_backward(struct lm_run *run, const struct lm_layer *layer,
 }
 
 void lm_layer_backward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts, float *dx,
-                       bool inner, float *gradients)
+                       bool inner, const struct lm_gradients *gradients)
 {
     mlp_backward(run, layer, acts, dx, inner, gradients);
     attention_backward(run, layer, acts, dx, gradients);

@@ -27,14 +27,13 @@ static struct lm_matmul input_of(const struct lm_linear *linear, int piece, int6
 
 /* dW += dyᵀ·x as [out, in], or xᵀ·dy as [in, out]: one matrix, since gradients of the pieces are adjacent. */
 static struct lm_matmul weight_of(const struct lm_linear *linear, int64_t rows, const float *x, const float *dy,
-                                  float *gradients)
+                                  bool bf16, void *gradient)
 {
     const bool turned = linear->transposed;
     const struct lm_matrix in = f32(x, linear->in), out = f32(dy, linear->out);
     const int64_t m = turned ? linear->in : linear->out, n = turned ? linear->out : linear->in;
     return (struct lm_matmul){.m = m, .n = n, .k = rows, .a = turned ? in : out, .b = turned ? out : in,
-                              .transpose_a = true, .c = f32(gradients ? gradients + linear->gradient : NULL, n),
-                              .add = true};
+                              .transpose_a = true, .c = {gradient, bf16 ? LM_BF16 : LM_F32, n}, .add = true};
 }
 
 void lm_linear_forward(struct lm_device *device, const struct lm_linear *linear, int64_t rows, const float *x, float *y,
@@ -48,13 +47,13 @@ void lm_linear_forward(struct lm_device *device, const struct lm_linear *linear,
 }
 
 void lm_linear_backward(struct lm_device *device, const struct lm_linear *linear, int64_t rows, const float *x,
-                        const float *dy, float *dx, float *gradients)
+                        const float *dy, float *dx, const struct lm_gradients *gradients)
 {
     const struct lm_ops *ops = lm_device_ops(device);
-    const struct lm_matmul weight = weight_of(linear, rows, x, dy, gradients);
+    const struct lm_matmul weight = weight_of(linear, rows, x, dy, gradients->bf16, gradients->at[linear->index]);
     ops->matmul(device, &weight);
     if (linear->has_bias)
-        ops->bias_backward(device, rows, linear->out, dy, linear->out, gradients + linear->bias_gradient);
+        ops->bias_backward(device, rows, linear->out, dy, linear->out, gradients->at[linear->bias_index]);
     for (int64_t piece = 0, at = 0; dx && piece < linear->pieces; at += linear->piece[piece++].out) {
         const struct lm_matmul work = input_of(linear, (int)piece, at, rows, dy, dx);
         ops->matmul(device, &work);
@@ -67,11 +66,13 @@ static void most(size_t *bytes, size_t other)
         *bytes = other;
 }
 
-size_t lm_linear_scratch(struct lm_device *device, const struct lm_linear *linear, int64_t rows, bool backward)
+size_t lm_linear_scratch(struct lm_device *device, const struct lm_linear *linear, int64_t rows, bool backward, bool bf16)
 {
     const struct lm_ops *ops = lm_device_ops(device);
-    /* Norms and bias sums take up to 16 threads' partial sums of two vectors. */
-    size_t bytes = (size_t)(linear->in > linear->out ? linear->in : linear->out) * 32 * sizeof(float);
+    /* Sums over rows are taken in 16 blocks: of two vectors in norms, of one in biases. */
+    size_t bytes = (size_t)linear->in * 32 * sizeof(float);
+    if (linear->has_bias)
+        most(&bytes, (size_t)linear->out * 16 * sizeof(float));
     for (int64_t piece = 0, at = 0; piece < linear->pieces; at += linear->piece[piece++].out) {
         const struct lm_matmul plain = forward_of(linear, (int)piece, at, rows, NULL, NULL, false);
         const struct lm_matmul added = forward_of(linear, (int)piece, at, rows, NULL, NULL, true);
@@ -81,7 +82,7 @@ size_t lm_linear_scratch(struct lm_device *device, const struct lm_linear *linea
         if (backward)
             most(&bytes, ops->matmul_scratch(device, &input));
     }
-    const struct lm_matmul weight = weight_of(linear, rows, NULL, NULL, NULL);
+    const struct lm_matmul weight = weight_of(linear, rows, NULL, NULL, bf16, NULL);
     if (backward)
         most(&bytes, ops->matmul_scratch(device, &weight));
     return bytes;
@@ -100,15 +101,15 @@ void lm_norm_forward(struct lm_run *run, const struct lm_norm *norm, int64_t row
 }
 
 void lm_norm_backward(struct lm_run *run, const struct lm_norm *norm, int64_t rows, const float *x, const float *dy,
-                      float *dx, bool add, float *gradients)
+                      float *dx, bool add, const struct lm_gradients *gradients)
 {
     const struct lm_config *config = &run->model->config;
     struct lm_device *device = run->model->device;
-    float *dweight = gradients + norm->gradient;
+    float *dweight = gradients->at[norm->index];
     if (config->layer_norm)
         lm_device_ops(device)->layer_norm_backward(device, rows, config->width, x, norm->weight, run->statistics,
                                                    run->statistics + rows, dy, dx, add, dweight,
-                                                   gradients + norm->bias_gradient);
+                                                   gradients->at[norm->bias_index]);
     else
         lm_device_ops(device)->rms_norm_backward(device, rows, 1, config->width, x, config->width, norm->weight,
                                                  run->statistics, dy, config->width, dx, config->width, add, dweight);

@@ -37,6 +37,7 @@ static int make(const struct lm_config *config, struct lm_device *device, const 
         model->config.vocabulary = grown;
     model->device = device;
     model->loaded = options->load;
+    model->plain = options->plain;
     model->dtype = options->dtype;
     int code = lm_parameters(&model->config, &model->parameters, &model->count, error);
     if (!code)
@@ -141,12 +142,37 @@ int lm_model_create(const struct lm_config *config, uint64_t seed, struct lm_dev
     return LOAM_OK;
 }
 
+/* Views of the parameters from `first` on into a block that begins with the first of them. */
+static void view(struct lm_model *model, size_t first, size_t count, void *block)
+{
+    const size_t element = (size_t)lm_dtype_bits(model->dtype) / 8, from = model->parameters[first].offset;
+    for (size_t i = first; i < first + count; i++)
+        model->views[i] = (struct lm_view){.data = (char *)block + (model->parameters[i].offset - from) * element,
+                                           .dtype = model->dtype};
+}
+
+static int fill(struct lm_model *model, size_t first, size_t count, loam_error *error)
+{
+    if (!model->random)
+        return lm_weights_read(model, first, count, error);
+    for (size_t i = first; i < first + count; i++)
+        lm_model_draw(model, i);
+    return LOAM_OK;
+}
+
+static int refuse_loaded(const struct lm_model *model, loam_error *error)
+{
+    if (!model->loaded || model->complete)
+        return lm_fail(error, LOAM_EUSAGE, "the weights of this model are there already");
+    return LOAM_OK;
+}
+
 int lm_model_load(struct lm_model *model, void *block, loam_error *error)
 {
     const size_t bytes = lm_model_weight_bytes(&model->config, model->dtype);
-    const size_t element = (size_t)lm_dtype_bits(model->dtype) / 8;
-    if (!model->loaded || model->complete)
-        return lm_fail(error, LOAM_EUSAGE, "the weights of this model are there already");
+    int code = refuse_loaded(model, error);
+    if (code)
+        return code;
     if (!block) {
         block = lm_block_map(bytes, error);
         if (!block)
@@ -154,24 +180,72 @@ int lm_model_load(struct lm_model *model, void *block, loam_error *error)
         model->block_bytes = bytes;
     }
     model->block = block;
-    for (size_t i = 0; i < model->count; i++)
-        model->views[i] = (struct lm_view){(char *)block + model->parameters[i].offset * element, model->dtype};
-    int code = LOAM_OK;
-    if (model->random)
-        lm_model_draw(model);
-    else
-        code = lm_weights_read(model, error);
+    view(model, 0, model->count, block);
+    code = fill(model, 0, model->count, error);
     if (!code)
         code = lm_model_bind(model, error);
+    if (code)
+        return code;
+    lm_model_refresh_biases(model);
+    return lm_model_loaded(model, error);
+}
+
+int lm_model_load_unit(struct lm_model *model, int64_t unit, void *block, loam_error *error)
+{
+    int code = refuse_loaded(model, error);
+    if (code)
+        return code;
+    const struct lm_unit range = lm_model_unit(model, unit);
+    view(model, range.first, range.count, block);
+    return fill(model, range.first, range.count, error);
+}
+
+int lm_model_loaded(struct lm_model *model, loam_error *error)
+{
+    int code = refuse_loaded(model, error);
     if (code)
         return code;
     lm_tensors_close(model->tensors);
     lm_gguf_close(model->gguf);
     model->tensors = NULL;
     model->gguf = NULL;
-    lm_model_refresh_biases(model);
     model->complete = true;
     return LOAM_OK;
+}
+
+/* --- Units --- */
+
+int64_t lm_model_units(const struct lm_model *model)
+{
+    return model->config.layers + 2;
+}
+
+/* The table has the embeddings first, then the layers in order, then what comes behind them. */
+struct lm_unit lm_model_unit(const struct lm_model *model, int64_t unit)
+{
+    const int64_t layer = unit == 0 || unit > model->config.layers ? -1 : unit - 1;
+    size_t first = 0, behind;
+    while (first < model->count && (model->parameters[first].layer != layer ||
+                                    (unit > model->config.layers && model->parameters[first].part < LM_PART_FINAL_NORM)))
+        first++;
+    for (behind = first; behind < model->count && model->parameters[behind].layer == layer; behind++)
+        ;
+    const struct lm_parameter *last = &model->parameters[behind - 1];
+    return (struct lm_unit){first, behind - first, model->parameters[first].offset,
+                            last->offset + (size_t)last->count - model->parameters[first].offset};
+}
+
+void lm_model_place(struct lm_model *model, int64_t unit, void *block)
+{
+    const struct lm_unit range = lm_model_unit(model, unit);
+    view(model, range.first, range.count, block);
+    lm_model_bind_unit(model, unit);
+}
+
+void lm_model_set_source(struct lm_model *model, lm_model_source *source, void *user)
+{
+    model->source = source;
+    model->source_user = user;
 }
 
 /* --- Random weights --- */
@@ -207,25 +281,23 @@ static bool is_norm(enum lm_part part)
            part == LM_PART_K_NORM;
 }
 
-void lm_model_draw(struct lm_model *model)
+void lm_model_draw(struct lm_model *model, size_t index)
 {
     const int threads LM_UNUSED = lm_device_threads(model->device);
-    for (size_t i = 0; i < model->count; i++) {
-        const struct lm_parameter *parameter = &model->parameters[i];
-        const bool residual = parameter->part == LM_PART_OUT || parameter->part == LM_PART_DOWN;
-        double deviation = model->config.initializer_range;
-        if (model->config.family == LM_GPT2 && residual)
-            deviation /= sqrt(2.0 * (double)model->config.layers);
-        if (parameter->rank == 1) {
-            set_all(model, i, is_norm(parameter->part) ? 1.0F : 0.0F);
-            continue;
-        }
-        const int64_t pieces = (parameter->count + DRAW_PIECE - 1) / DRAW_PIECE;
+    const struct lm_parameter *parameter = &model->parameters[index];
+    const bool residual = parameter->part == LM_PART_OUT || parameter->part == LM_PART_DOWN;
+    double deviation = model->config.initializer_range;
+    if (model->config.family == LM_GPT2 && residual)
+        deviation /= sqrt(2.0 * (double)model->config.layers);
+    if (parameter->rank == 1) {
+        set_all(model, index, is_norm(parameter->part) ? 1.0F : 0.0F);
+        return;
+    }
+    const int64_t pieces = (parameter->count + DRAW_PIECE - 1) / DRAW_PIECE;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
-        for (int64_t piece = 0; piece < pieces; piece++) {
-            const int64_t from = piece * DRAW_PIECE, left = parameter->count - from;
-            draw_piece(model, i, from, from + (left < DRAW_PIECE ? left : DRAW_PIECE), deviation);
-        }
+    for (int64_t piece = 0; piece < pieces; piece++) {
+        const int64_t from = piece * DRAW_PIECE, left = parameter->count - from;
+        draw_piece(model, index, from, from + (left < DRAW_PIECE ? left : DRAW_PIECE), deviation);
     }
 }
 
@@ -258,6 +330,11 @@ const struct lm_config *lm_model_config(const struct lm_model *model)
     return &model->config;
 }
 
+void lm_model_set_eos(struct lm_model *model, int32_t id)
+{
+    model->config.eos = id;
+}
+
 struct lm_device *lm_model_device(const struct lm_model *model)
 {
     return model->device;
@@ -269,8 +346,44 @@ const struct lm_parameter *lm_model_parameters(const struct lm_model *model, siz
     return model->parameters;
 }
 
+void *lm_model_weight(struct lm_model *model, size_t parameter)
+{
+    return (void *)model->views[parameter].data;
+}
+
 void *lm_model_weights(struct lm_model *model, enum lm_dtype *dtype)
 {
     *dtype = model->dtype;
     return model->block;
+}
+
+enum lm_dtype lm_model_matrix_dtype(const struct lm_model *model)
+{
+    return model->views[lm_model_find(model, 0, LM_PART_DOWN)].dtype;
+}
+
+size_t lm_model_bytes(const struct lm_model *model)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < model->count; i++) {
+        uint64_t bytes = 0;
+        lm_dtype_bytes(model->views[i].dtype, (uint64_t)model->parameters[i].count, &bytes);
+        sum += (size_t)bytes;
+    }
+    return sum;
+}
+
+const void *lm_model_largest(const struct lm_model *model, size_t *most)
+{
+    const void *largest = NULL;
+    *most = 0;
+    for (size_t i = 0; i < model->count; i++) {
+        uint64_t bytes = 0;
+        lm_dtype_bytes(model->views[i].dtype, (uint64_t)model->parameters[i].count, &bytes);
+        if (bytes <= *most)
+            continue;
+        *most = (size_t)bytes;
+        largest = model->views[i].data;
+    }
+    return largest;
 }

@@ -42,7 +42,7 @@ struct lm_config {
     int32_t bos, eos, pad;         /* -1: none */
 };
 /* Reads config.json in the 4.x and the 5.x form (rope_parameters). What is absent has the value transformers gives it in
- * that family; the sizes must be there. An unknown architecture or a value that changes the arithmetic and is not
+ * that family, but for bos, eos and pad: then there is none; the sizes must be there. An unknown architecture or a value that changes the arithmetic and is not
  * supported: LOAM_EUNSUPPORTED naming the field. Dropout is read over: loam does not drop out, in training either. */
 int lm_config_read(const char *path, struct lm_config *config, loam_error *error);
 /* The 4.x form, which both open. Atomic. */
@@ -96,6 +96,8 @@ struct lm_model_options {
     void *block;                   /* with load: memory for the weights (lm_model_weight_bytes), NULL: allocated */
     bool later;                    /* with load: only configuration and shapes now, enough for lm_pass_create;
                                       lm_model_load brings the weights. What open can find wrong, it finds now */
+    bool plain;                    /* without load: weights of a GGUF file that are of block types, and those that lie there the other
+                                      way round, become F32 copies, so that the model can be saved */
     int64_t vocabulary;            /* with load: 0 the file's; more: embedding and head grow to this many rows, the new
                                       ones each the mean of the old, and the configuration with them; fewer: EUSAGE */
 };
@@ -105,8 +107,9 @@ size_t lm_model_weight_bytes(const struct lm_config *config, enum lm_dtype dtype
  * "model." prefix or its absence is fine. The device must outlive the model. */
 int lm_model_open(const char *directory, struct lm_device *device, const struct lm_model_options *options,
                   struct lm_model **model, loam_error *error);
-/* The configuration that a GGUF file's metadata and tensors give. lm_model_open takes such a file too: F32 and BF16 tensors are used where
- * they lie in the mapped file, all others, and Llama's q and k, whose rows stand in another order there, become copies. */
+/* The configuration that a GGUF file's metadata and tensors give. lm_model_open takes such a file too: F32, BF16 and block tensors are
+ * used where they lie in the mapped file; F16 becomes F32, and Llama's q and k, whose rows stand in another order there, become copies of
+ * their own type. */
 int lm_gguf_config(const struct lm_gguf *file, struct lm_config *config, loam_error *error);
 /* One GGUF file, which llama.cpp opens: F32, F16, BF16, Q8_0 or Q4_0 (its table and head Q8_0); vectors stay F32. `more` (may be NULL)
  * adds pairs: those of the tokenizer. */
@@ -126,8 +129,17 @@ int lm_model_load(struct lm_model *model, void *block, loam_error *error);
 void lm_model_close(struct lm_model *model);    /* NULL is fine */
 const struct lm_config *lm_model_config(const struct lm_model *model);
 struct lm_device *lm_model_device(const struct lm_model *model);
+/* The id that ends a text, as the configuration that is saved with the model has it; -1: none. */
+void lm_model_set_eos(struct lm_model *model, int32_t id);
 /* The table of its parameters, owned by the model. */
 const struct lm_parameter *lm_model_parameters(const struct lm_model *model, size_t *count);
+/* The type in which most of it lies in memory (that of a layer's largest matrix), and the bytes of all weights as they lie there. */
+enum lm_dtype lm_model_matrix_dtype(const struct lm_model *model);
+size_t lm_model_bytes(const struct lm_model *model);
+/* Where a parameter's weights are, in the model's dtype: of a loaded model, or of the block its unit was placed in last. */
+void *lm_model_weight(struct lm_model *model, size_t parameter);
+/* The parameter that takes most bytes, where it lies: for measuring how fast the memory of the weights can be read. */
+const void *lm_model_largest(const struct lm_model *model, size_t *bytes);
 /* The block of all parameters in the order of lm_parameters (loaded models only, else NULL). Whoever writes into it
  * between passes need not tell: a pass reads all weights anew. */
 void *lm_model_weights(struct lm_model *model, enum lm_dtype *dtype);
@@ -149,6 +161,54 @@ int lm_model_extend(struct lm_model *model, struct lm_cache *cache, const int32_
 /* Logits at every position [count, V] of one sequence from its beginning. */
 int lm_model_logits(struct lm_model *model, const int32_t *ids, int64_t count, float *logits, loam_error *error);
 
+/* --- Running many: keys and values of any number of sequences in pages of one pool --- */
+enum { LM_PAGE_ROWS = 64 };             /* positions a page */
+struct lm_paged;
+/* `pages` pages; passes of at most `rows` rows, of which at most `logits` rows' logits are wanted. Memory is taken up as
+ * pages come to be used. */
+struct lm_paged_options {
+    int64_t pages, rows, logits;
+    enum lm_dtype dtype;                /* of keys and values: F32 or BF16 */
+};
+int lm_paged_create(struct lm_model *model, const struct lm_paged_options *options, struct lm_paged **pool,
+                   loam_error *error);
+void lm_paged_free(struct lm_paged *pool);        /* NULL is fine */
+size_t lm_paged_bytes(const struct lm_paged *pool);    /* of keys and values */
+/* The first `rows` positions of page `from`, in all layers, become those of page `to`. */
+void lm_paged_copy(struct lm_paged *pool, int32_t to, int32_t from, int64_t rows);
+/* `count` ids of one sequence whose first stands at position `start`. Positions before it are in the pages already; page
+ * i of the list holds positions from i * LM_PAGE_ROWS on, and there is one for every position up to start + count - 1. */
+struct lm_span {
+    const int32_t *ids;
+    int64_t count, start;
+    const int32_t *pages;
+    bool wanted;                        /* the logits behind the last id */
+    float *logits;                      /* gets their place [V], valid until the next run; NULL where not wanted */
+};
+/* All spans in one pass. Ids outside the vocabulary, more rows than there is room for or positions past the context:
+ * LOAM_EUSAGE, nothing changed. A row's result does not depend on the rows beside it as long as passes of up to LM_FEW_ROWS
+ * rows and longer ones are told apart. Allocates nothing but what the device needs. */
+enum { LM_FEW_ROWS = 16 };
+int lm_paged_run(struct lm_paged *pool, struct lm_span *spans, int64_t count, loam_error *error);
+/* --- Units: the pieces a pass walks through --- */
+/* Unit 0 is the embeddings, 1 to L the layers, L + 1 the final norm and the head. Each is a run of the table of parameters. */
+struct lm_unit {
+    size_t first, count;               /* parameters of the table */
+    size_t offset, elements;           /* of them together */
+};
+int64_t lm_model_units(const struct lm_model *model);
+struct lm_unit lm_model_unit(const struct lm_model *model, int64_t unit);
+/* For models opened or created `later` whose units lie in places of their own, which may change while it runs (weights on disk):
+ * points a unit to `block`, where its weights are or will be, in the order of the table. The unit's biases are read anew by the
+ * next pass that enters it. */
+void lm_model_place(struct lm_model *model, int64_t unit, void *block);
+/* Reads or draws one unit's weights into `block`, which need not be its place. After all: lm_model_loaded closes the files. */
+int lm_model_load_unit(struct lm_model *model, int64_t unit, void *block, loam_error *error);
+int lm_model_loaded(struct lm_model *model, loam_error *error);
+/* How lm_model_save gets weights that are not in memory: `count` elements of a parameter from `from` on, in the model's dtype. */
+typedef int lm_model_source(void *user, size_t parameter, size_t from, size_t count, void *out, loam_error *error);
+void lm_model_set_source(struct lm_model *model, lm_model_source *source, void *user);
+
 /* --- Training: forward and backward over a batch --- */
 enum lm_recompute_kind {
     LM_RECOMPUTE_NONE,      /* keep what the backward pass needs; norms' and activation's outputs are always made anew */
@@ -161,11 +221,28 @@ struct lm_pass_options {
     int64_t recompute_every;           /* LAYER: keep every k-th boundary (0 or 1: every layer) */
     int64_t loss_rows;                 /* rows of logits that exist at once in the chunked loss; 0: chosen */
     bool backward;                     /* false: evaluation only */
+    bool gradients_bf16;               /* as lm_gradients.bf16 will be */
+    int64_t kept_boundaries;           /* LAYER: how many of the kept inputs are in memory at once, the hooks storing the others;
+                                          0: all */
 };
-/* Working memory of a pass, laid out without memory behind it: lm_pass_create adds every place to `layout`; after
- * lm_layout_bind the pass can run. Places are named "activations…", "logits" or "workspace…"; the device's scratch memory
- * is one of them, and lm_pass_run gives it to the device. Passes of one model may be bound to the same memory and be used
- * in turn. */
+/* The moments of a training step, for lifetimes: what happens one after the other. */
+enum lm_stage {
+    LM_STAGE_BEGIN,                    /* embeddings of the batch */
+    LM_STAGE_ATTENTION, LM_STAGE_MLP,  /* forward, a layer each */
+    LM_STAGE_HEAD,                     /* final norm, logits and loss, and back to the norm's output */
+    LM_STAGE_NORM,                     /* back through the final norm */
+    LM_STAGE_AGAIN, LM_STAGE_MLP_BACK, LM_STAGE_ATTENTION_BACK,    /* a layer made anew where asked, then backward */
+    LM_STAGE_EMBEDDINGS,               /* gradients of the embeddings */
+    LM_STAGE_STEP                      /* the optimizer, where it is not inside the backward pass */
+};
+int32_t lm_moment(const struct lm_config *config, enum lm_stage stage, int64_t layer);
+int32_t lm_moment_count(const struct lm_config *config);
+void lm_moment_text(const struct lm_config *config, int32_t moment, char text[64]);    /* "layer 3: MLP, backward" */
+
+/* Working memory of a pass, laid out without memory behind it: lm_pass_create adds every place to `layout`, with its
+ * lifetime, and packs it; after lm_layout_bind the pass can run. Places are named "activations…", "logits" or "workspace…"; the
+ * device's scratch memory is among them, and lm_pass_run gives it to the device. Passes of one model may be bound to the same
+ * memory and be used in turn. */
 struct lm_pass;
 int lm_pass_create(struct lm_model *model, const struct lm_pass_options *options, struct lm_layout *layout,
                    struct lm_pass **pass, loam_error *error);
@@ -174,10 +251,41 @@ void lm_pass_free(struct lm_pass *pass);        /* NULL is fine */
 struct lm_pass_input {
     const int32_t *ids, *targets, *positions, *segment_start;
 };
-/* Forward; with options.backward and gradients not NULL also backward: gradients (fp32, the order of lm_parameters, the
- * caller's) are added to, scaled so that they belong to `scale` times the sum of the losses of all targets (1 / trained
- * tokens of the whole step). `loss_sum` gets the unscaled sum, `row_losses` [B,T] each position's where not NULL.
- * Ids, targets or positions out of range: LOAM_EUSAGE, nothing changed. Allocates nothing from its second run on. */
+/* Where gradients are added to: a place for each parameter of the table, fp32, or with `bf16` bf16 for matrices (each addition is
+ * rounded to nearest) and fp32 for vectors. Those of q, k and v of a layer, and of gate and up, must be adjacent, as must their
+ * biases'. Places may be the same for different layers where the hooks take what is there before it is needed again. */
+struct lm_gradients {
+    bool bf16;
+    void **at;                         /* [parameters] */
+};
+enum lm_boundary_event { LM_BOUNDARY_CLAIM, LM_BOUNDARY_KEEP, LM_BOUNDARY_FETCH, LM_BOUNDARY_DROP };
+/* Called while a pass runs, each may be NULL; a failure ends the pass with it. */
+struct lm_pass_hooks {
+    void *user;
+    /* Before a unit's weights are read; `backward`: before its gradients are added to as well. With a tied head, unit 0's weights
+     * are read (and gradients added to) in unit L + 1 too. */
+    int (*enter)(void *user, int64_t unit, bool backward, loam_error *error);
+    /* After it. `backward`: its gradients are complete, and its weights are not read any more in this pass (with a tied head unit
+     * 0's are not complete after unit L + 1). */
+    int (*leave)(void *user, int64_t unit, bool backward, loam_error *error);
+    /* With kept_boundaries and gradients: the input of group `group` is about to be written to `boundary`; is complete and not needed until the
+     * backward pass; is needed there again now; is not needed any more. [B·T, C] floats. */
+    int (*boundary)(void *user, int64_t group, enum lm_boundary_event event, float *boundary, loam_error *error);
+};
+int64_t lm_pass_groups(const struct lm_pass *pass);
+struct lm_pass_work {
+    float scale;                           /* gradients belong to `scale` times the sum of the losses */
+    const struct lm_gradients *gradients;  /* NULL: forward only */
+    const struct lm_pass_hooks *hooks;     /* NULL: none */
+};
+int lm_pass_go(struct lm_pass *pass, const struct lm_pass_input *input, const struct lm_pass_work *work, double *loss_sum,
+               float *row_losses, loam_error *error);
+/* The common case: all weights in memory, gradients in one fp32 block in the order of lm_parameters (NULL: forward only).
+ *
+ * Forward; with options.backward and gradients not NULL also backward: gradients (the caller's) are added to, scaled so that they
+ * belong to `scale` times the sum of the losses of all targets (1 / trained tokens of the whole step). `loss_sum` gets the unscaled
+ * sum, `row_losses` [B,T] each position's where not NULL. Ids, targets or positions out of range: LOAM_EUSAGE, nothing changed.
+ * Allocates nothing from its second run on. */
 int lm_pass_run(struct lm_pass *pass, const struct lm_pass_input *input, float scale, float *gradients,
                 double *loss_sum, float *row_losses, loam_error *error);
 

@@ -22,12 +22,12 @@ struct lm_linear {
     } piece[3];
     bool has_bias;
     const float *bias;             /* [out], fp32 */
-    size_t gradient, bias_gradient;/* elements from the gradients' beginning */
+    int index, bias_index;         /* the first piece's in the table of parameters, and its bias's */
 };
 
 struct lm_norm {
     struct lm_matrix weight, bias; /* bias.data NULL in RMSNorm */
-    size_t gradient, bias_gradient;
+    int index, bias_index;
 };
 
 struct lm_layer {
@@ -40,6 +40,7 @@ struct lm_layer {
 struct lm_view {
     const void *data;              /* NULL until loaded */
     enum lm_dtype dtype;
+    bool turned;                   /* lies there the other way round than the parameter's shape says: [out, in] */
 };
 
 struct lm_model {
@@ -51,7 +52,11 @@ struct lm_model {
     int *of_part;                  /* [layers + 1][LM_PART_COUNT]: index of a parameter, or -1; row 0: outside */
 
     bool loaded;                   /* one block in `dtype` */
+    bool plain;                    /* mapped: nothing but F32 and BF16, all in loam's order */
+    bool packed;                   /* mapped, and not so */
     bool complete;                 /* the weights are there (not `later`) */
+    lm_model_source *source;       /* of weights that are not in memory, when saving */
+    void *source_user;
     enum lm_dtype dtype;
     void *block;
     size_t block_bytes;            /* of a block that is the model's own, else 0 */
@@ -67,7 +72,7 @@ struct lm_model {
     float *biases;                 /* fp32 copies of biases that are not fp32 in one block */
     float *inverse_frequency;      /* [D/2], rotary models */
     struct lm_matrix embedding, positions;
-    size_t embedding_gradient, positions_gradient;
+    int embedding_index, positions_index;
     struct lm_norm final_norm;
     struct lm_linear head;
     struct lm_layer *layers;
@@ -77,14 +82,19 @@ struct lm_model {
 int lm_model_find(const struct lm_model *model, int64_t layer, enum lm_part part);
 /* Makes layers, norms and linears out of the views; again after they changed. Allocates only the first time. */
 int lm_model_bind(struct lm_model *model, loam_error *error);
+/* The layer, or what lies outside of them, of one unit. */
+void lm_model_bind_unit(struct lm_model *model, int64_t unit);
 /* fp32 copies of the biases, anew: before a pass over weights that may have changed. */
 void lm_model_refresh_biases(struct lm_model *model);
-/* The part of lm_model_load that draws. */
-void lm_model_draw(struct lm_model *model);
-/* Mapped models: views into the file. Loaded ones: file to block. */
+void lm_model_refresh_unit(struct lm_model *model, int64_t unit);
+/* LOAM_EUSAGE where the weights are not there, or not as the table of parameters has them. */
+int lm_model_may_save(const struct lm_model *model, const char *path, loam_error *error);
+/* The part of lm_model_load that draws: parameter `index` into its view. */
+void lm_model_draw(struct lm_model *model, size_t index);
+/* Mapped models: views into the file. Loaded ones: file to view, for `count` parameters from `first` on. */
 int lm_weights_check(struct lm_model *model, const char *directory, loam_error *error);
 int lm_weights_map(struct lm_model *model, loam_error *error);
-int lm_weights_read(struct lm_model *model, loam_error *error);
+int lm_weights_read(struct lm_model *model, size_t first, size_t count, loam_error *error);
 /* Rotary frequencies [D/2] as transformers computes them in fp32. */
 void lm_rope_frequencies(const struct lm_config *config, float *frequencies);
 
@@ -111,6 +121,8 @@ struct lm_run {
     unsigned char *cached;         /* this layer's keys and values: [capacity][2·KV·D] of cached_dtype; NULL in training */
     enum lm_dtype cached_dtype;
     int64_t cached_length;         /* positions before this run's first */
+    const struct lm_span *spans;   /* several sequences' rows one behind the other, their cached rows in pages; NULL: one */
+    int64_t span_count;
 };
 int64_t lm_wide(const struct lm_config *config);            /* max(F, Q + H·D) */
 int64_t lm_qkv_width(const struct lm_config *config);       /* Q */
@@ -122,20 +134,20 @@ void lm_linear_forward(struct lm_device *device, const struct lm_linear *linear,
                        bool add);
 /* dW and db += ; dx set (NULL: not wanted). dx may be x's own memory: dW is taken first. */
 void lm_linear_backward(struct lm_device *device, const struct lm_linear *linear, int64_t rows, const float *x,
-                        const float *dy, float *dx, float *gradients);
-/* Scratch bytes of the above. */
-size_t lm_linear_scratch(struct lm_device *device, const struct lm_linear *linear, int64_t rows, bool backward);
+                        const float *dy, float *dx, const struct lm_gradients *gradients);
+/* Scratch bytes of forward, or of backward with gradients of this kind; the norm before it is in. */
+size_t lm_linear_scratch(struct lm_device *device, const struct lm_linear *linear, int64_t rows, bool backward, bool bf16);
 size_t lm_attention_scratch(struct lm_run *run, bool backward);
 
 void lm_norm_forward(struct lm_run *run, const struct lm_norm *norm, int64_t rows, const float *x, float *y);
 /* x is needed again, statistics are those of the last lm_norm_forward over it. dx: set, or added to with `add`. */
 void lm_norm_backward(struct lm_run *run, const struct lm_norm *norm, int64_t rows, const float *x, const float *dy,
-                      float *dx, bool add, float *gradients);
+                      float *dx, bool add, const struct lm_gradients *gradients);
 /* y [R,C] from activations.x, filling the others; y may be x where middle is x too. NULL: only the others are wanted. */
 void lm_layer_forward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts, float *y);
 /* dx [R,C]: the gradient of the layer's output goes in, that of its input comes out. `inner`: activations.up is made anew
  * first. */
 void lm_layer_backward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts, float *dx,
-                       bool inner, float *gradients);
+                       bool inner, const struct lm_gradients *gradients);
 
 #endif

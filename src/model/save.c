@@ -9,7 +9,7 @@ static const uint64_t SHARD = UINT64_C(5000000000);
 struct saving {
     const struct lm_model *model;
     enum lm_dtype dtype;
-    void *buffer;              /* PIECE elements */
+    void *buffer, *fetched;    /* PIECE elements: converted, and as they came from a source */
 };
 
 static int put_tensor(void *user, size_t list_index, struct lm_tensors_writer *writer, size_t index, loam_error *error)
@@ -18,12 +18,20 @@ static int put_tensor(void *user, size_t list_index, struct lm_tensors_writer *w
     const struct lm_view *view = &saving->model->views[list_index];
     const size_t count = (size_t)saving->model->parameters[list_index].count;
     const size_t from = (size_t)lm_dtype_bits(view->dtype) / 8, to = (size_t)lm_dtype_bits(saving->dtype) / 8;
-    if (view->dtype == saving->dtype)
+    if (view->dtype == saving->dtype && !saving->model->source)
         return lm_tensors_put(writer, index, 0, view->data, count * to, error);
     for (size_t done = 0; done < count;) {
         const size_t now = count - done < PIECE ? count - done : PIECE;
-        lm_convert(saving->dtype, saving->buffer, view->dtype, (const char *)view->data + done * from, now);
-        const int code = lm_tensors_put(writer, index, done * to, saving->buffer, now * to, error);
+        const void *values = saving->fetched;
+        int code = LOAM_OK;
+        if (saving->model->source)
+            code = saving->model->source(saving->model->source_user, list_index, done, now, saving->fetched, error);
+        else
+            values = (const char *)view->data + done * from;
+        if (code)
+            return code;
+        lm_convert(saving->dtype, saving->buffer, view->dtype, values, now);
+        code = lm_tensors_put(writer, index, done * to, saving->buffer, now * to, error);
         if (code)
             return code;
         done += now;
@@ -37,7 +45,8 @@ static int save_weights(const struct lm_model *model, const char *directory, enu
     struct saving saving = {.model = model, .dtype = dtype};
     struct lm_tensor *list = lm_alloc(model->count, sizeof *list, error);
     saving.buffer = lm_alloc(PIECE, sizeof(float), error);
-    int code = list && saving.buffer ? LOAM_OK : LOAM_ENOMEM;
+    saving.fetched = model->source ? lm_alloc(PIECE, sizeof(float), error) : NULL;
+    int code = list && saving.buffer && (!model->source || saving.fetched) ? LOAM_OK : LOAM_ENOMEM;
     for (size_t i = 0; !code && i < model->count; i++) {
         const struct lm_parameter *parameter = &model->parameters[i];
         list[i] = (struct lm_tensor){.name = parameter->name, .dtype = dtype, .rank = parameter->rank,
@@ -47,6 +56,7 @@ static int save_weights(const struct lm_model *model, const char *directory, enu
     if (!code)
         code = lm_tensors_save_directory(directory, list, model->count, shard_limit ? shard_limit : SHARD, put_tensor,
                                          &saving, error);
+    lm_free(saving.fetched);
     lm_free(saving.buffer);
     lm_free(list);
     return code;
@@ -79,16 +89,26 @@ static int save_generation(const struct lm_config *config, const char *path, loa
     return code;
 }
 
+int lm_model_may_save(const struct lm_model *model, const char *path, loam_error *error)
+{
+    if (!model->complete)
+        return lm_fail(error, LOAM_EUSAGE, "%s: the model's weights are not loaded yet", path);
+    if (model->packed)
+        return lm_fail(error, LOAM_EUSAGE, "%s: the model was opened to be run as its GGUF file has it, not to be saved", path);
+    return LOAM_OK;
+}
+
 int lm_model_save(const struct lm_model *model, const char *directory, enum lm_dtype dtype, uint64_t shard_limit,
                   loam_error *error)
 {
-    if (!model->complete)
-        return lm_fail(error, LOAM_EUSAGE, "%s: the model's weights are not loaded yet", directory);
+    int code = lm_model_may_save(model, directory, error);
+    if (code)
+        return code;
     if (dtype != LM_F32 && dtype != LM_BF16 && dtype != LM_F16)
         return lm_fail(error, LOAM_EUSAGE, "%s: found type %s, wanted F32, BF16 or F16", directory, lm_dtype_name(dtype));
     char *generation = lm_path_join(directory, "generation_config.json", error);
     char *config = lm_path_join(directory, "config.json", error);
-    int code = generation && config ? LOAM_OK : LOAM_ENOMEM;
+    code = generation && config ? LOAM_OK : LOAM_ENOMEM;
     if (!code)
         code = lm_make_directories(directory, error);
     if (!code)

@@ -111,7 +111,7 @@ int lm_weights_map(struct lm_model *model, loam_error *error)
         const bool in_place = tensor->dtype == LM_F32 || tensor->dtype == LM_BF16;
         const enum lm_dtype dtype = in_place ? tensor->dtype : LM_F32;
         const size_t element = (size_t)lm_dtype_bits(dtype) / 8;
-        model->views[i] = (struct lm_view){tensor->data, dtype};
+        model->views[i] = (struct lm_view){.data = tensor->data, .dtype = dtype};
         if (in_place && (uintptr_t)tensor->data % element == 0)
             continue;
         model->copies[i] = lm_alloc((size_t)tensor->count, element, error);
@@ -166,11 +166,11 @@ static int grow_rows(const struct lm_model *model, size_t index, loam_error *err
     return code;
 }
 
-int lm_weights_read(struct lm_model *model, loam_error *error)
+int lm_weights_read(struct lm_model *model, size_t first, size_t count, loam_error *error)
 {
     void *buffer = lm_alloc(PIECE, sizeof(double), error);
     int code = buffer ? LOAM_OK : LOAM_ENOMEM;
-    for (size_t i = 0; !code && i < model->count; i++) {
+    for (size_t i = first; !code && i < first + count; i++) {
         code = model->gguf ? lm_gguf_weights_read(model, i, error) : read_tensor(model, i, buffer, error);
         if (!code && file_rows(model, i) < model->parameters[i].shape[0])
             code = grow_rows(model, i, error);

@@ -54,6 +54,8 @@ static int find_source(const struct lm_gguf *file, const char *name, struct sour
     int code = lm_gguf_text(file, "tokenizer.ggml.model", &model, error);
     if (code)
         return code;
+    if (!strcmp(model, "none") || !strcmp(model, "no_vocab"))    /* llama.cpp's names for it */
+        return lm_fail(error, LOAM_ENOTFOUND, "%s: has no tokenizer", name);
     const bool pieces = !strcmp(model, "llama");
     if (!pieces && strcmp(model, "gpt2") != 0)
         return lm_fail(error, LOAM_EUNSUPPORTED,

@@ -123,7 +123,9 @@ struct lm_model_part {
     struct lm_pairs pairs; /* BPE */
     int32_t bytes[256];    /* BPE, byte level: id of each byte; byte fallback: id of <0xNN>; -1: none */
     bool byte_fallback, fuse_unknown, ignore_merges;
-    bool by_words; /* BPE with U+2581 for blanks: words may be encoded one by one */
+    bool cuts;          /* BPE on text with blanks: it may be cut in front of a blank that follows none of … */
+    uint32_t glued[16]; /* … these characters */
+    size_t glued_count;
     char *unknown_name; /* as the file gives it, or NULL */
     char *prefix, *suffix; /* of a piece that goes on, of one that ends a word; "" for none */
     double *scores;        /* Unigram: by id */
@@ -291,6 +293,10 @@ int lm_bpe_put_symbols(struct lm_encoding *encoding, const struct lm_span *piece
 int lm_bpe_encode_piece(struct lm_encoding *encoding, const struct lm_span *piece, size_t room);
 /* All of a text that one scanner cuts into pieces, none left over: the fast way. */
 int lm_bpe_encode_scanned(struct lm_encoding *encoding, lm_scan scan, const struct lm_span *span);
+/* Sets `cuts` of the model. */
+void lm_bpe_find_cuts(struct lm_tokenizer *tokenizer);
+/* A long text of a model that has `cuts`. */
+int lm_bpe_encode_cut(struct lm_encoding *encoding, const struct lm_span *piece);
 void lm_piece_cache_free(struct lm_piece_cache *cache);
 int lm_model_write(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, loam_error *error);
 void lm_model_free(struct lm_model_part *model);

@@ -1,57 +1,10 @@
 /* Models: which one a file holds, its vocabulary, and the way to its own encoder. */
 #include "byte_alphabet.h"
-#include "describe.h"
 #include "internal.h"
 
 #include <stdlib.h>
 
 enum { KEY_LIMIT = 1 << 16, AFFIX_LIMIT = 64 }; /* bytes */
-
-enum { BLANK_BYTES = 3 };
-
-static bool is_blank(const char *text, size_t length)
-{
-    return length >= BLANK_BYTES && !memcmp(text, lm_blank, BLANK_BYTES);
-}
-
-/* Whether no token goes on behind a word's end: U+2581 stands nowhere in a token but at its beginning, once or several
- * times. Then no merge crosses from a word to the blank behind it, and each word may be encoded by itself. */
-static bool ends_at_blanks(const struct lm_tokenizer *tokenizer)
-{
-    const struct lm_model_part *model = &tokenizer->model;
-    const struct lm_vocabulary *vocabulary = &tokenizer->vocabulary;
-    if (model->kind != LM_MODEL_BPE || tokenizer->byte_level || model->ignore_merges || *model->prefix || *model->suffix ||
-        lm_vocabulary_find(vocabulary, lm_blank, BLANK_BYTES, false) < 0)
-        return false;
-    for (size_t id = 0; id < vocabulary->size; id++) {
-        size_t length, at = 0;
-        const char *text = lm_vocabulary_text(vocabulary, (int32_t)id, &length);
-        if (vocabulary->flags[id] & LM_TOKEN_OUTSIDE)
-            continue;
-        while (is_blank(text + at, length - at))
-            at += BLANK_BYTES;
-        if (memmem(text + at, length - at, lm_blank, BLANK_BYTES))
-            return false;
-    }
-    return true;
-}
-
-/* A long text word by word: the cache knows words, and memory does not grow with the text. */
-static int encode_words(struct lm_encoding *encoding, const struct lm_span *piece)
-{
-    int code = LOAM_OK;
-    for (size_t at = 0; code == LOAM_OK && at < piece->length;) {
-        size_t end = at;
-        while (is_blank(piece->text + end, piece->length - end))
-            end += BLANK_BYTES;
-        const char *next = memmem(piece->text + end, piece->length - end, lm_blank, BLANK_BYTES);
-        end = next ? (size_t)(next - piece->text) : piece->length;
-        struct lm_span word = lm_span_part(piece, at, end);
-        code = lm_bpe_encode_piece(encoding, &word, piece->length - at);
-        at = end;
-    }
-    return code;
-}
 
 int lm_model_encode(struct lm_encoding *encoding, const struct lm_span *piece)
 {
@@ -68,7 +21,7 @@ int lm_model_encode(struct lm_encoding *encoding, const struct lm_span *piece)
     case LM_MODEL_BPE:
         break;
     }
-    return tokenizer->model.by_words ? encode_words(encoding, piece) : lm_bpe_encode(encoding, piece);
+    return tokenizer->model.cuts ? lm_bpe_encode_cut(encoding, piece) : lm_bpe_encode(encoding, piece);
 }
 
 void lm_model_free(struct lm_model_part *model)
@@ -430,7 +383,6 @@ static void finish_bytes(struct lm_tokenizer *tokenizer)
 int lm_model_finish(struct lm_tokenizer *tokenizer, loam_error *error)
 {
     finish_bytes(tokenizer);
-    tokenizer->model.by_words = ends_at_blanks(tokenizer);
     switch (tokenizer->model.kind) {
     case LM_MODEL_UNIGRAM:
         return lm_unigram_finish(tokenizer, error);

@@ -28,8 +28,10 @@ struct work {
     const struct lm_span *in;
     struct lm_text *out;
     bool origins;
+    size_t most; /* bytes that a replacement may make of the text: a hostile file's grows without end */
     loam_error *error;
 };
+enum { GROWTH_MOST = 256, GROWTH_FREE = 1 << 20 };
 
 static int put(struct work *work, size_t at, const char *bytes, size_t length)
 {
@@ -240,6 +242,11 @@ static int run_strip(struct work *work, const struct lm_stage *stage)
 static int put_replacement(struct work *work, const struct lm_stage *stage, size_t start, size_t end)
 {
     size_t last = end - 1, tail = stage->content_length;
+    if (work->out->bytes.length > work->most)
+        return lm_fail(work->error, LOAM_EUNSUPPORTED,
+                       "the tokenizer's normalizer makes more than %d bytes of each byte of the text; its Replace steps "
+                       "look like a mistake",
+                       GROWTH_MOST);
     while (last > start && ((unsigned char)work->in->text[last] & 0xC0) == 0x80)
         last--;
     while (tail > 1 && ((unsigned char)stage->content[tail - 1] & 0xC0) == 0x80)
@@ -353,11 +360,13 @@ int lm_normalize(const struct lm_tokenizer *tokenizer, struct lm_workspace *work
                  bool origins, struct lm_span *out, loam_error *error)
 {
     struct lm_span now = *span;
+    const size_t most = span->length < SIZE_MAX / GROWTH_MOST - GROWTH_FREE ? span->length * GROWTH_MOST + GROWTH_FREE
+                                                                            : SIZE_MAX;
     int which = 0;
     for (size_t i = 0; i < tokenizer->normalizer.count && now.length; i++) {
         struct lm_text *text = &workspace->texts[which];
         text->bytes.length = text->origins.length = 0;
-        struct work work = {workspace, tokenizer->unicode, &now, text, origins, error};
+        struct work work = {workspace, tokenizer->unicode, &now, text, origins, most, error};
         bool changed;
         int code = run_stage(&work, &tokenizer->normalizer.items[i], &changed);
         if (code != LOAM_OK)

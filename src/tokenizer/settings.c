@@ -162,6 +162,22 @@ static int read_file(struct lm_tokenizer *tokenizer, const char *path, bool sett
     return code;
 }
 
+/* Where the tokenizer's own files name no end (GPT-2's on the hub do not), config.json's eos_token_id is it, or the first of several. A
+ * file that cannot be read or says something else is the model's to complain of. */
+static void read_model_end(struct lm_tokenizer *tokenizer, const char *path)
+{
+    struct lm_document *document;
+    int64_t id;
+    if (lm_json_read(path, &document, NULL) != LOAM_OK)
+        return;
+    const struct lm_value *eos = lm_value_find(lm_document_root(document), "eos_token_id");
+    if (eos && eos->kind == LM_ARRAY && eos->length)
+        eos = &eos->items[0];
+    if (eos && lm_value_int(document, eos, 0, INT32_MAX, &id, NULL) == LOAM_OK && lm_tokenizer_is_special(tokenizer, (int32_t)id))
+        tokenizer->eos = (int32_t)id;
+    lm_document_free(document);
+}
+
 int lm_settings_read(struct lm_tokenizer *tokenizer, const char *directory, loam_error *error)
 {
     static const char *const names[] = {"special_tokens_map.json", "tokenizer_config.json", "added_tokens.json"};
@@ -175,7 +191,15 @@ int lm_settings_read(struct lm_tokenizer *tokenizer, const char *directory, loam
             code = i == 2 ? read_added_file(tokenizer, path, error) : read_file(tokenizer, path, i == 1, error);
         lm_free(path);
     }
-    return code;
+    if (code != LOAM_OK || tokenizer->eos >= 0)
+        return code;
+    char *path = lm_path_join(directory, "config.json", error);
+    if (!path)
+        return LOAM_ENOMEM;
+    if (lm_file_exists(path))
+        read_model_end(tokenizer, path);
+    lm_free(path);
+    return LOAM_OK;
 }
 
 static void write_token(const struct lm_tokenizer *tokenizer, struct lm_json_writer *writer, const char *key,

@@ -109,6 +109,8 @@ int lm_tokenizer_assemble(struct lm_tokenizer *tokenizer, const struct lm_docume
         code = lm_model_finish(tokenizer, error);
         if (code == LOAM_OK)
             code = lm_pairs_seal(&tokenizer->model.pairs, tokenizer->byte_level ? tokenizer->model.bytes : NULL, error);
+        if (code == LOAM_OK)
+            lm_bpe_find_cuts(tokenizer);
     }
     if (code == LOAM_OK)
         code = lm_postprocessor_read(document, lm_value_find(root, "post_processor"), tokenizer, error);

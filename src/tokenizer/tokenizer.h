@@ -65,6 +65,14 @@ int lm_tokenizer_encode(const struct lm_tokenizer *tokenizer, const char *text, 
  * text (white space between words), and are empty for tokens that stand for nothing in it (bos, …). */
 int lm_tokenizer_encode_places(const struct lm_tokenizer *tokenizer, const char *text, size_t length, unsigned flags,
                                struct lm_ids *ids, struct lm_ids *starts, struct lm_ids *ends, loam_error *error);
+/* Many texts over `threads` threads (0: lm_processors()); ids[i] gets those of texts[i] appended. The first text that
+ * fails is the error; then no list is changed. */
+struct lm_piece_of_text {
+    const char *text;
+    size_t length;
+};
+int lm_tokenizer_encode_batch(const struct lm_tokenizer *tokenizer, const struct lm_piece_of_text *texts, size_t count,
+                              unsigned flags, int threads, struct lm_ids *ids, loam_error *error);
 /* How many stretches of the text are not UTF-8 and become U+FFFD when it is encoded: always 0 for byte-level
  * tokenizers, which encode any bytes as they are. */
 size_t lm_tokenizer_count_broken(const struct lm_tokenizer *tokenizer, const char *text, size_t length);
@@ -90,7 +98,8 @@ int lm_stream_finish(const struct lm_tokenizer *tokenizer, struct lm_stream *str
                      loam_error *error);
 void lm_stream_free(struct lm_stream *stream);
 
-/* Training. A special in the text separates what stands around it. Each file is one text.
+/* Training. A special in the text separates what stands around it; the first that is called <|endoftext|>, <|end_of_text|>, </s> or
+ * <eos> becomes eos. Each file is one text.
  *
  * BYTES, byte-level BPE (Sennrich et al., 2016; bytes as GPT-2). Ids: the specials in their order, the 256 bytes in the
  * order of GPT-2's vocabulary, then a token a merge.

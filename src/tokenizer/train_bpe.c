@@ -62,7 +62,7 @@ static int add_bytes(struct lm_tokenizer *tokenizer, loam_error *error)
 
 size_t lm_train_share(const struct lm_tokenizer_training *training, size_t parts, size_t of)
 {
-    enum { PROGRAM = 24 << 20 }; /* the program itself, its tables, the tokenizer that is made */
+    enum { PROGRAM = 32 << 20 }; /* the program itself, its tables, the tokenizer that is made */
     return training->memory ? ((size_t)training->memory - PROGRAM) / of * parts : SIZE_MAX;
 }
 
@@ -196,6 +196,21 @@ static int train_bytes(const struct lm_tokenizer_training *training, struct lm_t
     return code;
 }
 
+/* A special token whose name ends texts everywhere ends them here. */
+static int name_the_end(struct lm_tokenizer *made, loam_error *error)
+{
+    static const char *const names[] = {"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"};
+    for (size_t i = 0; i < sizeof names / sizeof *names && lm_tokenizer_eos(made) < 0; i++) {
+        const int32_t id = lm_tokenizer_find(made, names[i], strlen(names[i]));
+        if (id < 0 || !lm_tokenizer_is_special(made, id))
+            continue;
+        int code = lm_tokenizer_set_bos_eos_pad(made, lm_tokenizer_bos(made), id, lm_tokenizer_pad(made), error);
+        if (code != LOAM_OK)
+            return code;
+    }
+    return LOAM_OK;
+}
+
 int lm_tokenizer_train(const struct lm_tokenizer_training *training, struct lm_tokenizer **tokenizer, loam_error *error)
 {
     struct lm_tokenizer *made = NULL;
@@ -213,8 +228,12 @@ int lm_tokenizer_train(const struct lm_tokenizer_training *training, struct lm_t
         code = lm_train_word_list(training, &made, error);
         break;
     }
-    if (code != LOAM_OK)
+    if (code == LOAM_OK)
+        code = name_the_end(made, error);
+    if (code != LOAM_OK) {
+        lm_tokenizer_free(made);
         return code;
+    }
     tell(training, made);
     *tokenizer = made;
     return LOAM_OK;

@@ -240,7 +240,7 @@ static bool specials_stay_whole(const struct lm_tokenizer *tokenizer)
 /* Bytes that merging takes for a word: its cells, its count, and its places in the lists of pairs. */
 static size_t cost_of(const struct lm_word *word)
 {
-    return 4 * ((size_t)word->length + 1) + 8 + 12 * (size_t)word->length;
+    return 12 * ((size_t)word->length + 1);
 }
 
 static bool often_enough(void *user, const struct lm_word *word)
@@ -341,7 +341,7 @@ int lm_train_count(const struct lm_tokenizer_training *training, const struct lm
                          .width = ALL_HASHES,
                          .table_limit = lm_train_share(training, 1, 6),
                          .kept = words,
-                         .kept_limit = lm_train_share(training, 1, 3)};
+                         .kept_limit = lm_train_share(training, 3, 5)};
     int code = c.tables && c.errors ? LOAM_OK : LOAM_ENOMEM;
     while (code == LOAM_OK && c.low < ALL_HASHES) {
         code = read_all(&c, error);

@@ -2,91 +2,19 @@
 #include "run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_ROOM = 112, SMALL_FILES = 1 << 20 };
+enum { SMALL_FILES = 1 << 20 };
 
 char *lm_checkpoint_path(const char *checkpoints, int64_t step, loam_error *error)
 {
     char name[40];
     snprintf(name, sizeof name, "step-%" PRId64, step);
     return lm_path_join(checkpoints, name, error);
-}
-
-/* What a run keeps besides the weights: first and second moments, and masters of bf16 weights. */
-struct part {
-    const char *prefix;
-    float *data;
-};
-
-static size_t parts_of(const struct lm_run *run, struct part parts[3])
-{
-    parts[0] = (struct part){"m.", run->memory.m};
-    parts[1] = (struct part){"v.", run->memory.v};
-    parts[2] = (struct part){"master.", run->memory.masters};
-    return run->memory.masters ? 3 : 2;
-}
-
-static int put_parts(const struct lm_run *run, struct lm_tensors_writer *writer, loam_error *error)
-{
-    struct part parts[3];
-    const size_t part_count = parts_of(run, parts);
-    size_t count;
-    const struct lm_parameter *table = lm_model_parameters(run->model, &count);
-    for (size_t p = 0; p < part_count; p++)
-        for (size_t i = 0; i < count; i++) {
-            int code = lm_tensors_put(writer, p * count + i, 0, parts[p].data + table[i].offset,
-                                      (size_t)table[i].count * sizeof(float), error);
-            if (code != LOAM_OK)
-                return code;
-        }
-    return LOAM_OK;
-}
-
-static int write_parts(const struct lm_run *run, const char *path, struct lm_tensor *list, char (*names)[NAME_ROOM],
-                       loam_error *error)
-{
-    struct part parts[3];
-    const size_t part_count = parts_of(run, parts);
-    size_t count;
-    const struct lm_parameter *table = lm_model_parameters(run->model, &count);
-    for (size_t p = 0; p < part_count; p++)
-        for (size_t i = 0; i < count; i++) {
-            const size_t at = p * count + i;
-            snprintf(names[at], NAME_ROOM, "%s%s", parts[p].prefix, table[i].name);
-            list[at] = (struct lm_tensor){.name = names[at],
-                                          .dtype = LM_F32,
-                                          .rank = table[i].rank,
-                                          .shape = table[i].shape,
-                                          .count = (uint64_t)table[i].count,
-                                          .bytes = (uint64_t)table[i].count * sizeof(float)};
-        }
-    struct lm_tensors_writer *writer;
-    int code = lm_tensors_create(path, list, part_count * count, NULL, &writer, error);
-    if (code != LOAM_OK)
-        return code;
-    code = put_parts(run, writer, error);
-    if (code == LOAM_OK)
-        return lm_tensors_finish(writer, error);
-    lm_tensors_abandon(writer);
-    return code;
-}
-
-static int write_training_state(const struct lm_run *run, const char *folder, loam_error *error)
-{
-    size_t count;
-    lm_model_parameters(run->model, &count);
-    struct lm_tensor *list = lm_alloc(3 * count, sizeof *list, error);
-    char(*names)[NAME_ROOM] = list ? lm_alloc(3 * count, sizeof *names, error) : NULL;
-    char *path = names ? lm_path_join(folder, "training_state.safetensors", error) : NULL;
-    int code = path ? write_parts(run, path, list, names, error) : LOAM_ENOMEM;
-    lm_free(path);
-    lm_free(names);
-    lm_free(list);
-    return code;
 }
 
 static void hex(struct lm_json_writer *writer, const char *key, uint64_t value)
@@ -121,12 +49,15 @@ static void write_progress(struct lm_json_writer *writer, const struct lm_run *r
     integer(writer, "epoch", state->place.epoch);
     integer(writer, "batch", state->place.batch);
     number(writer, "loss", state->loss);
+    number(writer, "grad_norm", state->grad_norm);
     number(writer, "eval_loss", state->eval_loss);
     number(writer, "best_loss", state->best_loss);
     integer(writer, "best_step", state->best_step);
     integer(writer, "worse", state->worse);
     lm_json_key(writer, "stopped_early");
     lm_json_bool(writer, state->stopped_early);
+    lm_json_key(writer, "weights_only");
+    lm_json_bool(writer, run->settings.weights_only);
     hex(writer, "tokenizer", state->tokenizer);
     hex(writer, "base_tokenizer", state->base_tokenizer);
     hex(writer, "data", state->data);
@@ -186,15 +117,15 @@ static int write_state(const struct lm_run *run, const char *folder, loam_error 
     return code;
 }
 
-static int fill(const struct lm_run *run, const char *folder, loam_error *error)
+static int fill(struct lm_run *run, const char *folder, loam_error *error)
 {
     int code = lm_make_directories(folder, error);
     if (code == LOAM_OK)
         code = lm_kit_copy(run, folder, error);
     if (code == LOAM_OK)
         code = lm_model_save(run->model, folder, run->settings.dtype, 0, error);
-    if (code == LOAM_OK)
-        code = write_training_state(run, folder, error);
+    if (code == LOAM_OK && !run->settings.weights_only)
+        code = lm_state_save(run, folder, error);
     if (code == LOAM_OK)
         code = write_state(run, folder, error);
     return code == LOAM_OK ? lm_sync_directory(folder, error) : code;
@@ -211,12 +142,60 @@ static int discard(const char *folder, loam_error *error)
     return code == LOAM_OK ? lm_remove_tree(folder, error) : code;
 }
 
+static int64_t checkpoint_bytes(const struct lm_run *run)
+{
+    return (int64_t)run->memory.plan.checkpoint + SMALL_FILES + lm_kit_bytes(run);
+}
+
+/* The first folder of the path that is there. */
+static int space_at(const char *path, int64_t *space, loam_error *error)
+{
+    char *at = lm_copy_string(path, strlen(path), error);
+    if (!at)
+        return LOAM_ENOMEM;
+    while (!lm_is_directory(at)) {
+        char *slash = strrchr(at, '/');
+        if (slash == at || !slash) {
+            strcpy(at, slash ? "/" : ".");
+            break;
+        }
+        *slash = 0;
+    }
+    int code = lm_free_space(at, space, error);
+    lm_free(at);
+    return code;
+}
+
+int lm_checkpoint_fits(const struct lm_run *run, loam_error *error)
+{
+    const struct lm_run_settings *settings = &run->settings;
+    int64_t *steps, space, most = settings->steps - run->state.step;
+    size_t count;
+    int code = lm_checkpoint_list(run->checkpoints, &steps, &count, error);
+    if (code != LOAM_OK)
+        return code;
+    lm_free(steps);
+    code = space_at(run->checkpoints, &space, error);
+    /* the kept ones, the best, and the new one beside them */
+    const int64_t held = settings->keep + (settings->eval_data.count > 0) + 1;
+    int64_t wanted = held - (int64_t)count < most ? held - (int64_t)count : most;
+    wanted = wanted < 0 ? 0 : wanted;
+    const int64_t one = checkpoint_bytes(run);
+    if (code != LOAM_OK || space / one >= wanted)
+        return code;
+    char each[32], have[32];
+    lm_format_size(one, each);
+    lm_format_size(space, have);
+    return lm_fail(error, LOAM_ENOSPACE,
+                   "%s: the run will hold %lld checkpoints of %s at once (keep %lld) and the disk has %s left; make room, "
+                   "keep fewer with --keep%s, or write to another disk with --out",
+                   run->directory, (long long)wanted, each, (long long)settings->keep, have,
+                   settings->weights_only ? "" : ", leave the optimizer's state out with --weights-only");
+}
+
 static int check_room(const struct lm_run *run, loam_error *error)
 {
-    const struct lm_run_memory *memory = &run->memory;
-    const size_t n = memory->parameters;
-    const size_t weight = run->settings.dtype == LM_F32 ? 4 : 2;
-    const int64_t needed = (int64_t)(n * (weight + (memory->masters ? 12 : 8)) + SMALL_FILES);
+    const int64_t needed = checkpoint_bytes(run);
     int64_t space;
     int code = lm_free_space(run->checkpoints, &space, error);
     if (code != LOAM_OK || space >= needed)
@@ -225,7 +204,7 @@ static int check_room(const struct lm_run *run, loam_error *error)
     lm_format_size(needed, need);
     lm_format_size(space, have);
     return lm_fail(error, LOAM_ENOSPACE,
-                   "%s: a checkpoint takes %s and the disk has %s left; earlier checkpoints are whole: "
+                   "%s: a checkpoint takes %s and the disk has %s left; what was saved before is whole: "
                    "make room, then go on with --resume",
                    run->checkpoints, need, have);
 }
@@ -251,14 +230,21 @@ static void prune(struct lm_run *run)
     lm_free(steps);
 }
 
+/* One of the same name goes when the new one has its place. */
 static int put_in_place(const char *checkpoints, const char *made, const char *path, loam_error *error)
 {
-    int code = lm_is_directory(path) ? discard(path, error) : LOAM_OK;
-    if (code != LOAM_OK)
-        return code;
-    if (rename(made, path) != 0)
+    const bool there = lm_is_directory(path);
+    int failed = renameat2(AT_FDCWD, made, AT_FDCWD, path, there ? RENAME_EXCHANGE : 0);
+    if (failed && there && (errno == EINVAL || errno == ENOSYS)) { /* a file system that cannot exchange names */
+        int code = discard(path, error);
+        if (code != LOAM_OK)
+            return code;
+        failed = rename(made, path);
+    }
+    if (failed)
         return lm_fail_errno(error, errno, "%s: cannot be renamed to %s", made, path);
-    return lm_sync_directory(checkpoints, error);
+    int code = lm_sync_directory(checkpoints, error);
+    return code == LOAM_OK ? lm_remove_tree(made, error) : code;
 }
 
 int lm_checkpoint_save(struct lm_run *run, loam_error *error)

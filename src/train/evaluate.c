@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-int lm_evaluate_with(struct lm_pass *pass, struct lm_samples *samples, struct lm_batch *batch,
+int lm_evaluate_with(struct lm_pass *pass, const struct lm_pass_hooks *hooks, struct lm_samples *samples, struct lm_batch *batch,
                      const loam_observer *observer, struct lm_evaluation *evaluation, loam_error *error)
 {
     const int64_t batches = lm_samples_batches(samples);
@@ -21,7 +21,7 @@ int lm_evaluate_with(struct lm_pass *pass, struct lm_samples *samples, struct lm
                                             .targets = batch->targets,
                                             .positions = batch->positions,
                                             .segment_start = batch->segment_start};
-        code = lm_pass_run(pass, &input, 0, NULL, &loss, NULL, error);
+        code = lm_pass_go(pass, &input, &(struct lm_pass_work){.hooks = hooks}, &loss, NULL, error);
         if (code != LOAM_OK)
             return code;
         if (!isfinite(loss))
@@ -69,7 +69,7 @@ int lm_evaluate(struct lm_model *model, struct lm_samples *samples, int64_t batc
     void *block = code == LOAM_OK ? lm_block_map(layout.size, error) : NULL;
     if (block) {
         lm_layout_bind(&layout, block);
-        code = lm_evaluate_with(pass, samples, &arrays, observer, evaluation, error);
+        code = lm_evaluate_with(pass, NULL, samples, &arrays, observer, evaluation, error);
         lm_device_give_scratch(lm_model_device(model), NULL, 0);
         lm_block_unmap(block, layout.size);
     } else if (code == LOAM_OK) {

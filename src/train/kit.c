@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { COPY_PIECE = 1 << 20 };
 
@@ -66,12 +67,19 @@ static int copy_all(const char *from, const char *to, loam_error *error)
     return code;
 }
 
-/* Copies generation_config.json's settings with another end of turn; a new one where the base has none. */
+int32_t lm_run_end(const struct lm_run *run)
+{
+    if (!run->tokenizer)
+        return -1;
+    return run->chat_template ? lm_template_end_of_turn(run->chat_template, run->tokenizer) : lm_tokenizer_eos(run->tokenizer);
+}
+
+/* Copies generation_config.json's settings with another end; a new one where the base has none. */
 static int write_generation(const struct lm_run *run, const struct lm_document *old, const char *path,
                             loam_error *error)
 {
     const struct lm_value *root = old ? lm_document_root(old) : NULL;
-    const int32_t end = lm_template_end_of_turn(run->chat_template, run->tokenizer);
+    const int32_t end = lm_run_end(run);
     const int32_t bos = lm_tokenizer_bos(run->tokenizer);
     struct lm_bytes text = {0};
     struct lm_json_writer writer = lm_json_writer(&text, 2);
@@ -100,14 +108,18 @@ static int write_generation(const struct lm_run *run, const struct lm_document *
     return code;
 }
 
-static int set_end_of_turn(const struct lm_run *run, loam_error *error)
+/* A conversation ends in its end of turn; a text as the base says, or, where that says nothing, as the tokenizer does. */
+static int set_end(const struct lm_run *run, loam_error *error)
 {
+    if (lm_run_end(run) < 0)
+        return LOAM_OK;
     struct lm_document *old = NULL;
     char *path = lm_path_join(run->directory, generation_config, error);
     int code = path ? LOAM_OK : LOAM_ENOMEM;
     if (code == LOAM_OK && lm_file_exists(path))
         code = lm_json_read(path, &old, error);
-    if (code == LOAM_OK)
+    const struct lm_value *named = old ? lm_value_find(lm_document_root(old), "eos_token_id") : NULL;
+    if (code == LOAM_OK && (run->chat_template || !named || named->kind == LM_NULL))
         code = write_generation(run, old, path, error);
     lm_document_free(old);
     lm_free(path);
@@ -137,15 +149,27 @@ int lm_kit_make(const struct lm_run *run, loam_error *error)
     }
     if (code == LOAM_OK && run->tokens_added)
         code = lm_tokenizer_save(run->tokenizer, run->directory, error);
-    if (code != LOAM_OK || !run->chat_template)
-        return code;
-    code = store_template(run, error);
-    return code == LOAM_OK ? set_end_of_turn(run, error) : code;
+    if (code == LOAM_OK && run->chat_template)
+        code = store_template(run, error);
+    return code == LOAM_OK ? set_end(run, error) : code;
 }
 
 int lm_kit_restore(const struct lm_run *run, loam_error *error)
 {
     return copy_all(run->resumed, run->directory, error);
+}
+
+int64_t lm_kit_bytes(const struct lm_run *run)
+{
+    int64_t total = 0;
+    for (const char *const *name = tokenizer_files; *name; name++) {
+        char *path = lm_path_join(run->resumed ? run->directory : run->settings.model, *name, NULL);
+        struct stat facts;
+        if (path && stat(path, &facts) == 0)
+            total += (int64_t)facts.st_size;
+        lm_free(path);
+    }
+    return total;
 }
 
 int lm_kit_copy(const struct lm_run *run, const char *to, loam_error *error)

@@ -43,7 +43,55 @@ static int find_cut(const char *path, int64_t keep_step, int64_t *cut, loam_erro
     return code;
 }
 
-int lm_run_log_open(struct lm_run_log *log, const char *path, int64_t keep_step, loam_error *error)
+/* What TensorBoard shows of a line. */
+static int add_events(struct lm_events *events, double time, int64_t step, const double values[7], loam_error *error)
+{
+    const struct lm_event list[] = {
+        {"train/loss", values[0]},     {"train/lr", values[1]},
+        {"train/grad_norm", values[2]}, {"train/tokens_per_second", values[3]},
+        {"train/epoch", values[4]},    {"train/of_peak", values[5]},
+        {"eval/loss", values[6]},      {NULL, 0},
+    };
+    return lm_events_add(events, time, step, list, error);
+}
+
+static int replay_line(struct lm_run_log *log, const char *line, size_t length, loam_error *error)
+{
+    static const char *const keys[] = {"loss", "lr", "grad_norm", "tokens_per_second", "epoch", "of_peak", "eval_loss"};
+    struct lm_document *document;
+    double values[7], time = 0;
+    int64_t step = 0;
+    if (lm_json_parse(line, length, log->path, &document, NULL) != LOAM_OK)
+        return LOAM_OK;
+    const struct lm_value *root = lm_document_root(document);
+    for (size_t i = 0; i < 7; i++)
+        if (lm_value_double(document, lm_value_find(root, keys[i]), &values[i], NULL) != LOAM_OK)
+            values[i] = NAN;
+    if (lm_value_double(document, lm_value_find(root, "time"), &time, NULL) != LOAM_OK)
+        time = 0;
+    int code = lm_value_int(document, lm_value_find(root, "step"), 0, INT64_MAX, &step, NULL) == LOAM_OK
+                   ? add_events(log->events, time, step, values, error)
+                   : LOAM_OK;
+    lm_document_free(document);
+    return code;
+}
+
+/* The event file of a resumed run: of the lines that were kept. */
+static int replay(struct lm_run_log *log, loam_error *error)
+{
+    struct lm_bytes text = {0};
+    int code = log->size ? lm_file_read(log->path, 0, &text, error) : LOAM_OK;
+    for (size_t at = 0; code == LOAM_OK && at < text.length;) {
+        const char *end = memchr(text.data + at, '\n', text.length - at);
+        const size_t length = end ? (size_t)(end - text.data) - at : text.length - at;
+        code = replay_line(log, text.data + at, length, error);
+        at += length + 1;
+    }
+    lm_bytes_free(&text);
+    return code;
+}
+
+int lm_run_log_open(struct lm_run_log *log, const char *path, const char *events, int64_t keep_step, loam_error *error)
 {
     int64_t cut = 0;
     if (lm_file_exists(path) && keep_step > 0) {
@@ -58,7 +106,8 @@ int lm_run_log_open(struct lm_run_log *log, const char *path, int64_t keep_step,
     log->file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (log->file < 0 || ftruncate(log->file, cut) != 0 || lseek(log->file, cut, SEEK_SET) != cut)
         return lm_fail_errno(error, errno, "%s: cannot be written", path);
-    return LOAM_OK;
+    int code = lm_events_open(events, &log->events, error);
+    return code == LOAM_OK ? replay(log, error) : code;
 }
 
 /* Where a line cannot be written whole, none of it stays. */
@@ -106,10 +155,18 @@ int lm_run_log_step(struct lm_run_log *log, const struct lm_step_report *report,
     number(&writer, "lr", report->lr);
     number(&writer, "grad_norm", report->grad_norm);
     integer(&writer, "tokens", report->tokens);
+    integer(&writer, "trained", report->trained);
+    number(&writer, "seconds", report->seconds);
     number(&writer, "tokens_per_second", report->tokens_per_second);
+    if (isfinite(report->of_peak))
+        number(&writer, "of_peak", report->of_peak);
     integer(&writer, "memory_bytes", report->memory_bytes);
+    number(&writer, "time", report->time);
     lm_json_end_object(&writer);
-    return write_line(log, &writer, error);
+    int code = write_line(log, &writer, error);
+    const double values[] = {report->loss,  report->lr,      report->grad_norm, report->tokens_per_second,
+                             report->epoch, report->of_peak, NAN};
+    return code == LOAM_OK ? add_events(log->events, report->time, report->step, values, error) : code;
 }
 
 int lm_run_log_evaluation(struct lm_run_log *log, const struct lm_evaluation_report *report, loam_error *error)
@@ -119,8 +176,11 @@ int lm_run_log_evaluation(struct lm_run_log *log, const struct lm_evaluation_rep
     lm_json_begin_object(&writer);
     integer(&writer, "step", report->step);
     number(&writer, "eval_loss", report->loss);
+    number(&writer, "time", report->time);
     lm_json_end_object(&writer);
-    return write_line(log, &writer, error);
+    int code = write_line(log, &writer, error);
+    const double values[] = {NAN, NAN, NAN, NAN, NAN, NAN, report->loss};
+    return code == LOAM_OK ? add_events(log->events, report->time, report->step, values, error) : code;
 }
 
 int lm_run_log_sync(struct lm_run_log *log, loam_error *error)
@@ -134,6 +194,7 @@ void lm_run_log_close(struct lm_run_log *log)
 {
     if (log->file >= 0)
         close(log->file);
+    lm_events_close(log->events);
     lm_bytes_free(&log->line);
     *log = (struct lm_run_log){.file = -1};
 }

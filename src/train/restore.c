@@ -174,6 +174,7 @@ static int read_state(const struct lm_document *document, struct lm_run_state *s
         double *to;
     } losses[] = {
         {"loss", &state->loss},
+        {"grad_norm", &state->grad_norm},
         {"eval_loss", &state->eval_loss},
         {"best_loss", &state->best_loss},
     };
@@ -192,6 +193,9 @@ static int read_state(const struct lm_document *document, struct lm_run_state *s
         code = read_hex(document, lm_value_find(root, prints[i].key), prints[i].to, error);
     if (code == LOAM_OK)
         code = lm_value_bool(document, lm_value_find(root, "stopped_early"), &state->stopped_early, error);
+    const struct lm_value *weights_only = lm_value_find(root, "weights_only"); /* checkpoints of before have no such key */
+    if (code == LOAM_OK && weights_only)
+        code = lm_value_bool(document, weights_only, &state->weights_only, error);
     return code;
 }
 
@@ -257,45 +261,5 @@ int lm_checkpoint_verify(const char *path, struct lm_run_state *state, loam_erro
     lm_document_free(document);
     lm_bytes_free(&text);
     lm_free(name);
-    return code;
-}
-
-/* --- Reading --- */
-
-static int read_part(const struct lm_run *run, const struct lm_tensors *file, const char *prefix, float *data,
-                     loam_error *error)
-{
-    size_t count;
-    const struct lm_parameter *table = lm_model_parameters(run->model, &count);
-    for (size_t i = 0; i < count; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s%s", prefix, table[i].name);
-        const struct lm_tensor *tensor = lm_tensors_find(file, name);
-        if (!tensor || tensor->dtype != LM_F32 || tensor->count != (uint64_t)table[i].count)
-            return lm_fail(error, LOAM_EMISMATCH,
-                           "%s/training_state.safetensors: tensor '%s' is %s, wanted %lld numbers of "
-                           "F32; the checkpoint belongs to another model",
-                           run->resumed, name, tensor ? "of another size or type" : "missing",
-                           (long long)table[i].count);
-        int code = lm_tensors_pread(file, tensor, 0, data + table[i].offset, (size_t)tensor->bytes, error);
-        if (code != LOAM_OK)
-            return code;
-    }
-    return LOAM_OK;
-}
-
-int lm_checkpoint_load(struct lm_run *run, loam_error *error)
-{
-    char *path = lm_path_join(run->resumed, "training_state.safetensors", error);
-    struct lm_tensors *file = NULL;
-    int code = path ? lm_tensors_open(path, &file, error) : LOAM_ENOMEM;
-    if (code == LOAM_OK)
-        code = read_part(run, file, "m.", run->memory.m, error);
-    if (code == LOAM_OK)
-        code = read_part(run, file, "v.", run->memory.v, error);
-    if (code == LOAM_OK && run->memory.masters)
-        code = read_part(run, file, "master.", run->memory.masters, error);
-    lm_tensors_close(file);
-    lm_free(path);
     return code;
 }

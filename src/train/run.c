@@ -1,8 +1,11 @@
 /* The loop: steps, and what happens between them. */
 #include "run.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* --- Between steps --- */
 
@@ -36,7 +39,9 @@ static int evaluate(struct lm_run *run, bool *better, loam_error *error)
     struct lm_evaluation evaluation;
     loam_observer observer = run->hooks->observer ? *run->hooks->observer : (loam_observer){0};
     observer.cancelled = NULL; /* a stop waits for the end of the evaluation, so that a resumed run sees the same */
-    int code = lm_evaluate_with(run->memory.pass, run->eval_samples, &batch, &observer, &evaluation, error);
+    struct lm_pass_hooks hooks;
+    lm_run_hooks_for(&run->memory, &hooks);
+    int code = lm_evaluate_with(run->memory.pass, &hooks, run->eval_samples, &batch, &observer, &evaluation, error);
     if (code != LOAM_OK)
         return code;
     struct lm_run_state *state = &run->state;
@@ -50,7 +55,8 @@ static int evaluate(struct lm_run *run, bool *better, loam_error *error)
         state->worse++;
     }
     state->stopped_early = run->settings.patience > 0 && state->worse >= run->settings.patience;
-    const struct lm_evaluation_report report = {.step = state->step, .loss = evaluation.loss, .best = *better};
+    const struct lm_evaluation_report report = {
+        .step = state->step, .loss = evaluation.loss, .best = *better, .time = lm_time()};
     code = lm_run_log_evaluation(&run->log, &report, error);
     if (code == LOAM_OK && run->hooks->evaluation)
         run->hooks->evaluation(run->hooks->user, &report);
@@ -89,13 +95,28 @@ static int between(struct lm_run *run, loam_error *error)
     if (code != LOAM_OK)
         return code;
     const bool scheduled = settings->save_every > 0 ? run->state.step % settings->save_every == 0 : due;
-    if (scheduled || better || stop || done(run))
+    const bool asked = run->hooks->save_now && run->hooks->save_now(run->hooks->user);
+    if ((scheduled || better || stop || asked || done(run)) && !run->hooks->throwaway)
         code = lm_checkpoint_save(run, error);
+    if (code == LOAM_OK && asked)
+        lm_run_note(run, "saved as asked: %s/step-%lld", run->checkpoints, (long long)run->state.step);
     if (code != LOAM_OK)
         return code;
     if (due)
         note_sample(run);
     return stop && !done(run) ? fail_cancelled(run, error) : LOAM_OK;
+}
+
+/* "45 s", "12 min", "3 h 05 min". */
+static void duration_text(double seconds, char text[32])
+{
+    const long long whole = seconds < 1e12 ? (long long)(seconds + 0.5) : (long long)1e12;
+    if (whole < 100)
+        snprintf(text, 32, "%lld s", whole);
+    else if (whole < 100 * 60)
+        snprintf(text, 32, "%lld min", (whole + 30) / 60);
+    else
+        snprintf(text, 32, "%lld h %02lld min", whole / 3600, whole % 3600 / 60);
 }
 
 static int report_progress(struct lm_run *run, const struct lm_step_report *report, loam_error *error)
@@ -107,17 +128,37 @@ static int report_progress(struct lm_run *run, const struct lm_step_report *repo
         return LOAM_OK;
     struct lm_bytes *detail = &run->detail;
     detail->length = 0;
-    int code = lm_bytes_format(detail, error, "loss %.4f  lr %.2e  %.0f tokens/s", report->loss, report->lr,
-                               report->tokens_per_second);
+    const double each = run->seconds / (double)(report->step - run->first_step + 1);
+    char left[32];
+    duration_text((double)(report->steps - report->step) * each, left);
+    int code = lm_bytes_format(detail, error, "loss %.4f  lr %.2e  norm %.2f  %.0f tokens/s", report->loss, report->lr,
+                               report->grad_norm, report->tokens_per_second);
+    if (code == LOAM_OK && isfinite(report->of_peak))
+        code = lm_bytes_format(detail, error, "  %.0f%% of peak", 100 * report->of_peak);
+    if (code == LOAM_OK)
+        code = lm_bytes_format(detail, error, "  %s left", left);
     if (code == LOAM_OK)
         hooks->observer->progress(hooks->observer->user, "training", report->step, report->steps, detail->data);
     return code;
+}
+
+/* Before the first step, and every half minute: what a shared machine gives changes from minute to minute. */
+static void measure_peak(struct lm_run *run)
+{
+    enum { AGAIN = 30 };
+    const bool first = run->peak_time == 0;
+    if (!run->hooks->measure_peak || (!first && lm_seconds() - run->peak_time < AGAIN))
+        return;
+    if (lm_device_peak(run->device, first ? 0.1 : 0.02, &run->peak_gflops, NULL) != LOAM_OK)
+        run->peak_gflops = 0; /* a device without limits to measure */
+    run->peak_time = lm_seconds();
 }
 
 static int go(struct lm_run *run, loam_error *error)
 {
     while (!done(run)) {
         struct lm_step_report report;
+        measure_peak(run);
         int code = lm_run_step(run, &report, error);
         if (code == LOAM_OK)
             code = lm_run_log_step(&run->log, &report, error);
@@ -133,11 +174,21 @@ static int go(struct lm_run *run, loam_error *error)
 
 /* --- The end --- */
 
+/* Weights are not written twice: both names lead to the same file where the disk can do that. Files are only ever replaced
+ * whole, so that neither name sees a change of the other. */
+static bool share(const char *source, const char *target, const char *name)
+{
+    const size_t length = strlen(name), tail = strlen(".safetensors");
+    if (length < tail || strcmp(name + length - tail, ".safetensors") != 0)
+        return false;
+    return (unlink(target) == 0 || errno == ENOENT) && link(source, target) == 0;
+}
+
 static int copy_one(const char *from, const char *to, const char *name, loam_error *error)
 {
     char *source = lm_path_join(from, name, error);
     char *target = source ? lm_path_join(to, name, error) : NULL;
-    int code = target ? lm_copy_file(source, target, error) : LOAM_ENOMEM;
+    int code = !target ? LOAM_ENOMEM : share(source, target, name) ? LOAM_OK : lm_copy_file(source, target, error);
     lm_free(source);
     lm_free(target);
     return code;
@@ -180,6 +231,18 @@ int lm_run_finish(const struct lm_run *run, loam_error *error)
     return code;
 }
 
+/* The arrays of every step are as long as `seq`, and the longest sample is among those that have been measured: nothing that
+ * comes later needs more than what step 1 has. */
+static void report_samples(const struct lm_run *run)
+{
+    struct lm_samples_summary summary;
+    lm_samples_summarise(run->samples, &summary);
+    lm_run_note(run, "%lld samples in %lld rows of %lld positions, %.0f%% filled, the longest sample %lld%s",
+                (long long)summary.samples, (long long)summary.rows, (long long)run->settings.seq,
+                100 * (double)summary.tokens / ((double)summary.rows * (double)run->settings.seq), (long long)summary.longest,
+                lm_samples_cached(run->samples) ? " (encoded before)" : "");
+}
+
 static void report_start(const struct lm_run *run)
 {
     char total[32];
@@ -187,6 +250,8 @@ static void report_start(const struct lm_run *run)
     lm_run_note(run, "%zu parameters, %lld steps of %lld x %lld x %lld tokens, %s of memory, %s",
                 run->memory.parameters, (long long)run->settings.steps, (long long)run->settings.accumulate,
                 (long long)run->settings.batch, (long long)run->settings.seq, total, lm_device_name(run->device));
+    if (!run->resumed)
+        report_samples(run);
     if (run->settings.sample_prompt && !run->tokenizer)
         lm_run_note(run, "no samples of text: the data are token ids, and no tokenizer is read");
     if (run->resumed)
@@ -210,17 +275,17 @@ static void fill_result(const struct lm_run *run, struct lm_run_result *result)
     };
 }
 
-int lm_run(const struct lm_run_settings *settings, const char *directory, bool resume, const struct lm_run_hooks *hooks,
+int lm_run(const struct lm_run_settings *settings, const char *directory, int start, const struct lm_run_hooks *hooks,
            struct lm_run_result *result, loam_error *error)
 {
     static const struct lm_run_hooks none = {0};
     struct lm_run run = {.hooks = hooks ? hooks : &none};
-    int code = lm_run_open(&run, settings, directory, resume, error);
+    int code = lm_run_open(&run, settings, directory, start, error);
     if (code == LOAM_OK) {
         report_start(&run);
         code = go(&run, error);
     }
-    if (code == LOAM_OK)
+    if (code == LOAM_OK && !run.hooks->throwaway)
         code = lm_run_finish(&run, error);
     if (code == LOAM_OK && result)
         fill_result(&run, result);

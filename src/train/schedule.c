@@ -4,6 +4,11 @@
 
 #include <math.h>
 
+int64_t lm_run_warmup_steps(double percent, int64_t steps)
+{
+    return (int64_t)ceil(percent / 100 * (double)steps - 1e-9);
+}
+
 double lm_schedule_rate(const struct lm_run_settings *settings, int64_t step)
 {
     const double lr = settings->lr;

@@ -1,12 +1,12 @@
 /* The settings of a run: one table of keys drives defaults, parsing, printing and the messages. */
-#include "train.h"
+#include "settings.h"
 #include "sources.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { COMMAND, TEXT, SOURCES, COUNT, SEED, REAL, FLAG, SCHEDULE, RECOMPUTE, DTYPE, STATE, LATER };
+enum kind { COMMAND, TEXT, SOURCES, COUNT, WARMUP, SEED, REAL, FLAG, SCHEDULE, RECOMPUTE, DTYPE, MEMORY };
 
 struct key {
     const char *name;
@@ -32,7 +32,7 @@ static const struct key table[] = {
     {.name = "lr", .kind = REAL, .offset = AT(lr), .most = 1000},
     {.name = "min_lr", .kind = REAL, .offset = AT(min_lr), .most = 1000, .automatic = true},
     {.name = "schedule", .kind = SCHEDULE, .offset = AT(schedule)},
-    {.name = "warmup", .kind = COUNT, .offset = AT(warmup), .most = 1e12, .automatic = true},
+    {.name = "warmup", .kind = WARMUP, .offset = AT(warmup), .most = 1e12, .automatic = true},
     {.name = "weight_decay", .kind = REAL, .offset = AT(weight_decay), .most = 1000},
     {.name = "beta1", .kind = REAL, .offset = AT(beta1), .most = 1 - 1e-12},
     {.name = "beta2", .kind = REAL, .offset = AT(beta2), .most = 1 - 1e-12},
@@ -43,21 +43,29 @@ static const struct key table[] = {
     {.name = "no_shuffle", .kind = FLAG, .offset = AT(no_shuffle)},
     {.name = "no_pack", .kind = FLAG, .offset = AT(no_pack)},
     {.name = "train_on_all", .kind = FLAG, .offset = AT(train_on_all)},
+    {.name = "faithful", .kind = FLAG, .offset = AT(faithful)},
     {.name = "add_tokens", .kind = FLAG, .offset = AT(add_tokens)},
     {.name = "overfit_one_batch", .kind = FLAG, .offset = AT(overfit_one_batch)},
     {.name = "recompute", .kind = RECOMPUTE, .offset = AT(recompute)},
-    {.name = "optimizer_state", .kind = STATE},
+    {.name = "optimizer_state", .kind = MEMORY},
+    {.name = "masters", .kind = MEMORY},
+    {.name = "gradients", .kind = MEMORY},
+    {.name = "fused_step", .kind = FLAG, .offset = AT(fused_step)},
+    {.name = "fused_clip", .kind = MEMORY},
+    {.name = "offload", .kind = MEMORY},
+    {.name = "memory", .kind = MEMORY},
+    {.name = "ranks", .kind = COUNT, .offset = AT(ranks), .least = 1, .most = 1 << 16},
+    {.name = "zero", .kind = COUNT, .offset = AT(zero), .most = 3},
     {.name = "dtype", .kind = DTYPE, .offset = AT(dtype)},
     {.name = "eval_every", .kind = COUNT, .offset = AT(eval_every), .most = 1e12},
     {.name = "patience", .kind = COUNT, .offset = AT(patience), .most = 1e12},
     {.name = "save_every", .kind = COUNT, .offset = AT(save_every), .most = 1e12},
     {.name = "keep", .kind = COUNT, .offset = AT(keep), .least = 1, .most = 1e12},
+    {.name = "weights_only", .kind = FLAG, .offset = AT(weights_only)},
+    {.name = "cache", .kind = TEXT, .offset = AT(cache)},
     {.name = "sample_prompt", .kind = TEXT, .offset = AT(sample_prompt)},
-    {.name = "offload", .kind = LATER},
-    {.name = "fused_step", .kind = LATER},
-    {.name = "memory", .kind = LATER},
 };
-enum { KEYS = sizeof table / sizeof *table, LATER_KEYS = 3, LONGEST_KEY = 32 };
+enum { KEYS = sizeof table / sizeof *table, LONGEST_KEY = 32 };
 
 static const char *const commands[] = {"train", "finetune", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
@@ -76,6 +84,7 @@ void lm_run_settings_init(struct lm_run_settings *settings, enum lm_run_kind kin
         .min_lr = LM_SETTING_AUTO,
         .schedule = LM_SCHEDULE_COSINE,
         .warmup = LM_SETTING_AUTO,
+        .warmup_percent = LM_SETTING_AUTO,
         .weight_decay = train ? 0.1 : 0.01,
         .beta1 = 0.9,
         .beta2 = 0.95,
@@ -85,6 +94,9 @@ void lm_run_settings_init(struct lm_run_settings *settings, enum lm_run_kind kin
         .recompute = LM_RECOMPUTE_NONE,
         .recompute_every = 1,
         .dtype = LM_F32,
+        .masters = LM_SETTING_AUTO,
+        .gradients = LM_SETTING_AUTO,
+        .ranks = 1,
         .save_every = 200,
         .keep = 2,
     };
@@ -95,6 +107,7 @@ void lm_run_settings_free(struct lm_run_settings *settings)
     lm_free(settings->model);
     lm_free(settings->template_name);
     lm_free(settings->sample_prompt);
+    lm_free(settings->cache);
     lm_run_sources_clear(&settings->data);
     lm_run_sources_clear(&settings->eval_data);
     *settings = (struct lm_run_settings){0};
@@ -115,11 +128,16 @@ const char *const *lm_run_settings_keys(void)
         "clip",         "seed",
         "threads",      "no_shuffle",
         "no_pack",      "train_on_all",
-        "add_tokens",   "overfit_one_batch",
+        "faithful",     "add_tokens",
+        "overfit_one_batch",
         "recompute",    "optimizer_state",
+        "masters",      "gradients",
+        "fused_step",   "fused_clip",
+        "offload",      "memory",
         "dtype",        "eval_every",
         "patience",     "save_every",
-        "keep",         "sample_prompt",
+        "keep",         "weights_only",
+        "cache",        "sample_prompt",
         NULL,
     };
     return names;
@@ -144,8 +162,7 @@ static const struct key *find(const char *given)
 
 bool lm_run_settings_knows(const char *key)
 {
-    const struct key *found = find(key);
-    return found && found->kind != LATER;
+    return find(key) != NULL;
 }
 
 static int least_of(int a, int b, int c)
@@ -177,7 +194,7 @@ static int fail_unknown(const char *given, loam_error *error)
 {
     const char *nearest = NULL;
     int best = LONGEST_KEY;
-    for (size_t i = 0; i < KEYS - LATER_KEYS && strlen(given) <= LONGEST_KEY; i++) {
+    for (size_t i = 0; i < KEYS && strlen(given) <= LONGEST_KEY; i++) {
         const int apart = distance(given, table[i].name);
         if (apart < best) {
             best = apart;
@@ -233,6 +250,29 @@ static int set_real(struct lm_run_settings *settings, const struct key *key, con
         (key->above && real <= key->least))
         return fail_range(key, value, error);
     *(double *)member_of(settings, key) = real;
+    return LOAM_OK;
+}
+
+/* Steps, or "10%" of all. */
+static int set_warmup(struct lm_run_settings *settings, const struct key *key, const char *value, loam_error *error)
+{
+    const size_t length = strlen(value);
+    char digits[32];
+    double share;
+    if (length < 2 || value[length - 1] != '%') {
+        int code = set_count(settings, key, value, error);
+        if (code == LOAM_OK)
+            settings->warmup_percent = LM_SETTING_AUTO;
+        return code;
+    }
+    if (length > sizeof digits)
+        return fail_value(key, value, "steps, or a share of all of them such as 10%", error);
+    memcpy(digits, value, length - 1);
+    digits[length - 1] = 0;
+    if (lm_parse_double(digits, &share, NULL) != LOAM_OK || !(share >= 0 && share <= 100))
+        return fail_value(key, value, "steps, or a share of all of them from 0% to 100%", error);
+    settings->warmup_percent = share;
+    settings->warmup = LM_SETTING_AUTO;
     return LOAM_OK;
 }
 
@@ -297,7 +337,7 @@ static int set_recompute(struct lm_run_settings *settings, const struct key *key
 static int set_dtype(struct lm_run_settings *settings, const struct key *key, const char *value, loam_error *error)
 {
     if (strcmp(value, "f32") != 0 && strcmp(value, "bf16") != 0)
-        return fail_value(key, value, "f32, or bf16 (weights in bf16 with fp32 masters)", error);
+        return fail_value(key, value, "f32 or bf16", error);
     settings->dtype = *value == 'f' ? LM_F32 : LM_BF16;
     return LOAM_OK;
 }
@@ -311,34 +351,26 @@ static int check_command(const struct lm_run_settings *settings, const struct ke
                    value, commands[settings->command], value);
 }
 
-static int check_state(const struct key *key, const char *value, loam_error *error)
+static void set_automatic(struct lm_run_settings *settings, const struct key *key)
 {
-    if (strcmp(value, "f32") == 0)
-        return LOAM_OK;
-    if (strcmp(value, "bf16") == 0 || strcmp(value, "8bit") == 0)
-        return lm_fail(error, LOAM_EUNSUPPORTED, "setting '%s': '%s' is not supported by this version; f32 is",
-                       key->name, value);
-    return fail_value(key, value, "f32", error);
+    if (key->kind == WARMUP)
+        settings->warmup_percent = LM_SETTING_AUTO;
+    if (key->kind == COUNT || key->kind == WARMUP)
+        *(int64_t *)member_of(settings, key) = LM_SETTING_AUTO;
+    else
+        *(double *)member_of(settings, key) = LM_SETTING_AUTO;
 }
 
-static int fail_later(const struct key *key, loam_error *error)
-{
-    return lm_fail(error, LOAM_EUNSUPPORTED,
-                   "setting '%s' is not supported by this version; what lowers memory now is "
-                   "recompute (inner, layer or K), a smaller batch with a larger accumulate, and a smaller seq",
-                   key->name);
-}
-
-int lm_run_settings_set(struct lm_run_settings *settings, const char *name, const char *value, loam_error *error)
+bool lm_run_settings_given(const struct lm_run_settings *settings, const char *name)
 {
     const struct key *key = find(name);
-    if (!key)
-        return fail_unknown(name, error);
+    return key && (settings->given >> (key - table) & 1);
+}
+
+static int set(struct lm_run_settings *settings, const struct key *key, const char *value, loam_error *error)
+{
     if (key->automatic && strcmp(value, "auto") == 0) {
-        if (key->kind == COUNT)
-            *(int64_t *)member_of(settings, key) = LM_SETTING_AUTO;
-        else
-            *(double *)member_of(settings, key) = LM_SETTING_AUTO;
+        set_automatic(settings, key);
         return LOAM_OK;
     }
     switch (key->kind) {
@@ -350,6 +382,8 @@ int lm_run_settings_set(struct lm_run_settings *settings, const char *name, cons
         return lm_run_sources_add(member_of(settings, key), key->name, value, error);
     case COUNT:
         return set_count(settings, key, value, error);
+    case WARMUP:
+        return set_warmup(settings, key, value, error);
     case SEED:
         return set_seed(settings, key, value, error);
     case REAL:
@@ -362,12 +396,21 @@ int lm_run_settings_set(struct lm_run_settings *settings, const char *name, cons
         return set_recompute(settings, key, value, error);
     case DTYPE:
         return set_dtype(settings, key, value, error);
-    case STATE:
-        return check_state(key, value, error);
-    case LATER:
-        return fail_later(key, error);
+    case MEMORY:
+        return lm_run_settings_set_memory(settings, key->name, value, error);
     }
     return LOAM_EUSAGE;
+}
+
+int lm_run_settings_set(struct lm_run_settings *settings, const char *name, const char *value, loam_error *error)
+{
+    const struct key *key = find(name);
+    if (!key)
+        return fail_unknown(name, error);
+    int code = set(settings, key, value, error);
+    if (code == LOAM_OK)
+        settings->given |= UINT64_C(1) << (key - table);
+    return code;
 }
 
 void lm_run_settings_clear(struct lm_run_settings *settings, const char *name)
@@ -384,6 +427,13 @@ static int real_text(double value, struct lm_bytes *text, loam_error *error)
     return lm_bytes_format(text, error, "%s", digits);
 }
 
+static int share_text(double percent, struct lm_bytes *text, loam_error *error)
+{
+    char digits[32];
+    lm_format_double(percent, digits);
+    return lm_bytes_format(text, error, "%s%%", digits);
+}
+
 static int recompute_text(const struct lm_run_settings *settings, struct lm_bytes *text, loam_error *error)
 {
     if (settings->recompute == LM_RECOMPUTE_LAYER && settings->recompute_every != 1)
@@ -396,10 +446,12 @@ int lm_run_settings_text(const struct lm_run_settings *settings, const char *nam
                          loam_error *error)
 {
     const struct key *key = find(name);
-    if (!key || key->kind == LATER)
+    if (!key)
         return fail_unknown(name, error);
     const void *member = member_of(settings, key);
-    if (key->automatic && (key->kind == COUNT ? *(const int64_t *)member < 0 : *(const double *)member < 0))
+    if (key->kind == WARMUP && settings->warmup_percent >= 0)
+        return share_text(settings->warmup_percent, text, error);
+    if (key->automatic && (key->kind == COUNT || key->kind == WARMUP ? *(const int64_t *)member < 0 : *(const double *)member < 0))
         return lm_bytes_format(text, error, "auto");
     switch (key->kind) {
     case COMMAND:
@@ -409,6 +461,7 @@ int lm_run_settings_text(const struct lm_run_settings *settings, const char *nam
     case SOURCES:
         return lm_run_sources_text(member, text, error);
     case COUNT:
+    case WARMUP:
         return lm_bytes_format(text, error, "%lld", (long long)*(const int64_t *)member);
     case SEED:
         return lm_bytes_format(text, error, "%llu", (unsigned long long)settings->seed);
@@ -422,10 +475,8 @@ int lm_run_settings_text(const struct lm_run_settings *settings, const char *nam
         return recompute_text(settings, text, error);
     case DTYPE:
         return lm_bytes_format(text, error, "%s", settings->dtype == LM_F32 ? "f32" : "bf16");
-    case STATE:
-        return lm_bytes_format(text, error, "f32");
-    case LATER:
-        break;
+    case MEMORY:
+        return lm_run_settings_memory_text(settings, key->name, text, error);
     }
     return LOAM_EUSAGE;
 }
@@ -445,10 +496,15 @@ int lm_run_settings_check(const struct lm_run_settings *settings, loam_error *er
     if (settings->sample_prompt && settings->eval_data.count == 0)
         return lm_fail(error, LOAM_EUSAGE, "setting 'sample_prompt': samples come with evaluations; give --eval-data FILE");
     if (settings->command == LM_RUN_TRAIN &&
-        (settings->template_name || settings->train_on_all || settings->add_tokens))
+        (settings->template_name || settings->train_on_all || settings->add_tokens || settings->faithful))
         return lm_fail(error, LOAM_EUSAGE, "setting '%s' is for conversations; use it with loam finetune",
                        settings->template_name  ? "template"
                        : settings->train_on_all ? "train_on_all"
+                       : settings->faithful     ? "faithful"
                                                 : "add_tokens");
-    return LOAM_OK;
+    if (settings->faithful && settings->template_name)
+        return lm_fail(error, LOAM_EUSAGE,
+                       "settings 'faithful' and 'template': the reference recipe has its own way to write conversations; "
+                       "leave one of the two out");
+    return lm_run_settings_check_plan(settings, error);
 }

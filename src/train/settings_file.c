@@ -107,7 +107,8 @@ static int write_key(const struct lm_run_settings *settings, const char *key, st
         return write_sources(yaml, &settings->eval_data, error);
     struct lm_bytes text = {0};
     code = lm_run_settings_text(settings, key, &text, error);
-    const bool words = strcmp(key, "model") == 0 || strcmp(key, "template") == 0 || strcmp(key, "sample_prompt") == 0;
+    const bool words = strcmp(key, "model") == 0 || strcmp(key, "template") == 0 || strcmp(key, "sample_prompt") == 0 ||
+                       strcmp(key, "cache") == 0;
     if (code == LOAM_OK)
         code = lm_bytes_format(yaml, error, " ");
     if (code == LOAM_OK)
@@ -159,5 +160,8 @@ int lm_run_settings_copy(const struct lm_run_settings *from, struct lm_run_setti
     lm_bytes_free(&text);
     if (code == LOAM_OK)
         code = lm_run_sources_copy(&from->data, &to->data, error);
+    to->ranks = from->ranks;
+    to->zero = from->zero;
+    to->given = from->given;
     return code == LOAM_OK ? lm_run_sources_copy(&from->eval_data, &to->eval_data, error) : code;
 }

@@ -138,7 +138,12 @@ static void test_help_names_every_option(void **state)
             snprintf(name, sizeof name, "--%s", option_table[k].name);
             assert_non_null(strstr(shown, name));
         }
-        assert_non_null(strstr(shown, command_table[i].example));
+        for (const char *text = command_table[i].example; *text;) { /* each line stands there, whatever it is indented by */
+            char one[512];
+            snprintf(one, sizeof one, "%.*s\n", (int)strcspn(text, "\n"), text);
+            assert_non_null(strstr(shown, one));
+            text += strcspn(text, "\n") + (text[strcspn(text, "\n")] == '\n');
+        }
     }
     struct arguments arguments;
     assert_int_equal(parse("--help", &arguments), EXIT_DONE);

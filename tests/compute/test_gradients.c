@@ -161,8 +161,8 @@ static void check_embedding(int64_t rows, int64_t width, int64_t vocabulary, boo
     double *dpositions = test_take(position_count * width, sizeof *dpositions);
     struct embedding e = {rows, width, vocabulary, position_count, ids, with_positions ? positions : NULL, table,
                           positions_table, out};
-    lm_f64_embed_backward(devices[0], rows, width, ids, above, dtable, vocabulary, e.positions,
-                          with_positions ? dpositions : NULL, position_count);
+    lm_f64_embed_backward(devices[0], rows, width, ids, above, (struct lm_matrix){dtable, LM_F64, width}, e.positions,
+                          (struct lm_matrix){dpositions, LM_F64, width});
     struct test_function function = {embedding_forward, &e, out, above, rows * width};
     test_differences(&generator, label, &function, (struct test_variable[]){{"table", table, minus(dtable, before, vocabulary * width),
                       vocabulary * width}, {"positions", positions_table, dpositions, position_count * width}},
@@ -171,8 +171,8 @@ static void check_embedding(int64_t rows, int64_t width, int64_t vocabulary, boo
         float *got = test_to_floats(before, vocabulary * width);
         float *got_positions = test_take(position_count * width, sizeof *got_positions);
         lm_device_ops(devices[table_at])->embed_backward(devices[table_at], rows, width, ids,
-            test_to_floats(above, rows * width), got, vocabulary, e.positions, with_positions ? got_positions : NULL,
-            position_count);
+            test_to_floats(above, rows * width), (struct lm_matrix){got, LM_F32, width}, e.positions,
+            (struct lm_matrix){got_positions, LM_F32, width});
         /* Both tables add row by row in fp32. */
         double bound = test_rounding(rows + 1) * (double)(rows + 1) * fmax(test_largest(above, rows * width), 4);
         test_near(label, got, dtable, bound, vocabulary * width);

@@ -189,10 +189,10 @@ static void test_sum_squares(void **state)
     for (int64_t count = 1; count < 300000; count = count * 3 + 1) {
         for (size_t s = 0; s < sizeof spreads / sizeof *spreads; s++) {
             float *x = test_floats(&generator, count, spreads[s]);
-            double want = lm_device_ops(test_plain())->sum_squares(test_plain(), count, x), seen[LM_ISA_AVX512 + 1];
-            bool any[LM_ISA_AVX512 + 1] = {false};
+            double want = lm_device_ops(test_plain())->sum_squares(test_plain(), count, LM_F32, x), seen[LM_ISA_COUNT];
+            bool any[LM_ISA_COUNT] = {false};
             for (int d = 0; d < test_device_count(); d++) {
-                double got = lm_device_ops(test_device(d))->sum_squares(test_device(d), count, x);
+                double got = lm_device_ops(test_device(d))->sum_squares(test_device(d), count, LM_F32, x);
                 enum lm_isa isa = test_device_options(d).isa;
                 seen[isa] = any[isa] ? seen[isa] : got;
                 any[isa] = true;
@@ -203,16 +203,16 @@ static void test_sum_squares(void **state)
             }
             for (int d = 0; d < test_device_count(); d++) {
                 x[count / 2] = INFINITY;
-                assert_true(isinf(lm_device_ops(test_device(d))->sum_squares(test_device(d), count, x)));
+                assert_true(isinf(lm_device_ops(test_device(d))->sum_squares(test_device(d), count, LM_F32, x)));
                 x[count - 1] = NAN;
-                assert_true(isnan(lm_device_ops(test_device(d))->sum_squares(test_device(d), count, x)));
+                assert_true(isnan(lm_device_ops(test_device(d))->sum_squares(test_device(d), count, LM_F32, x)));
                 x[count - 1] = 0;
             }
             test_give_back();
         }
     }
     for (int d = 0; d < test_device_count(); d++)
-        assert_true(lm_device_ops(test_device(d))->sum_squares(test_device(d), 0, NULL) == 0);
+        assert_true(lm_device_ops(test_device(d))->sum_squares(test_device(d), 0, LM_F32, NULL) == 0);
 }
 
 struct optimizer {

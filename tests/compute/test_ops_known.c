@@ -102,7 +102,7 @@ static void known_losses(struct lm_device *device, const struct lm_ops *ops)
     ops->cross_entropy(device, 1, 4, logits, 6, targets + 1, 2, true, loss);
     assert_true(loss[0] == 0 && logits[0] == 0 && logits[3] == 0 && logits[4] == 5);
     float x[] = {3, 4};
-    assert_true(ops->sum_squares(device, 2, x) == 25);
+    assert_true(ops->sum_squares(device, 2, LM_F32, x) == 25);
 }
 
 /* After one step from m = v = 0 the update is lr * g / (|g| + eps), whatever the betas. */

@@ -202,8 +202,9 @@ static void run_embed(struct lm_device *device, const void *context, float *cons
 static void run_embed_backward(struct lm_device *device, const void *context, float *const *out)
 {
     const struct embedding *e = context;
-    lm_device_ops(device)->embed_backward(device, e->rows, e->width, e->ids, e->dout, e->no_table ? NULL : out[0],
-                                          e->vocabulary, e->positions, e->positions ? out[1] : NULL, e->position_count);
+    lm_device_ops(device)->embed_backward(device, e->rows, e->width, e->ids, e->dout,
+                                          (struct lm_matrix){e->no_table ? NULL : out[0], LM_F32, e->width}, e->positions,
+                                          (struct lm_matrix){out[1], LM_F32, e->width});
 }
 
 /* An fp32 sum of two numbers is the same wherever it is taken, so embed gives the plain bits. Its backward pass sums up to `rows`

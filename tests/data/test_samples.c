@@ -514,6 +514,207 @@ static void every_allocation_may_fail(void **state)
     lm_free((char *)sources[1].path);
 }
 
+/* --- The cache --- */
+
+static struct lm_samples_options cached_options(const struct lm_source *source, const char *cache)
+{
+    struct lm_samples_options options = options_for(source, 1, 2, 8);
+    options.tokenizer = tokenizer;
+    options.cache = cache;
+    return options;
+}
+
+static uint64_t print_of(const struct lm_samples_options *options, bool *cached)
+{
+    struct lm_samples *samples = open_samples(options);
+    struct lm_batch batch = new_batch(options->batch, options->length);
+    struct lm_place_in_data place = {0};
+    next(samples, &place, &batch);
+    uint64_t print = lm_samples_fingerprint(samples);
+    for (int i = 0; i < 8; i++)
+        print = print * 31 + (uint64_t)batch.ids[i];
+    *cached = lm_samples_cached(samples);
+    lm_samples_close(samples);
+    free_batch(&batch);
+    return print;
+}
+
+static size_t files_in(const char *folder, char first[256])
+{
+    char **names;
+    size_t count;
+    loam_error error;
+    assert_ok(lm_list_directory(folder, &names, &count, &error), &error);
+    snprintf(first, 256, "%s", count ? names[0] : "");
+    lm_free_strings(names, count);
+    return count;
+}
+
+static void the_cache_gives_the_same_and_knows_what_matters(void **state)
+{
+    (void)state;
+    const char *folder = test_folder();
+    char *cache = lm_path_join(folder, "cache", NULL), name[256];
+    struct lm_source source = {write_file(folder, "a.txt", "some words that are cut into windows", 36), 1};
+    struct lm_samples_options options = cached_options(&source, NULL);
+    bool cached;
+    const uint64_t wanted = print_of(&options, &cached);
+    assert_false(cached);
+    options.cache = cache;
+    assert_true(print_of(&options, &cached) == wanted);
+    assert_false(cached);
+    assert_true(print_of(&options, &cached) == wanted);
+    assert_true(cached);
+    options.seed = 4; /* the order of rows is not in the file */
+    print_of(&options, &cached);
+    assert_true(cached);
+    options.length = 7;
+    print_of(&options, &cached);
+    assert_false(cached);
+    options.length = 8;
+    lm_free(write_file(folder, "a.txt", "some words that are cut into WINDOWS", 36));
+    print_of(&options, &cached);
+    assert_false(cached);
+    options.vocabulary = lm_tokenizer_size(tokenizer) + 5;
+    print_of(&options, &cached);
+    assert_false(cached);
+    assert_int_equal(files_in(cache, name), 4);
+    lm_free(cache);
+    lm_free((char *)source.path);
+}
+
+/* Bytes all over the file, one at a time; and lengths of it. */
+static void a_broken_cache_is_made_anew(void **state)
+{
+    (void)state;
+    const char *folder = test_folder();
+    char *cache = lm_path_join(folder, "cache", NULL), name[256];
+    struct lm_source source = {write_file(folder, "a.txt", "some words", 10), 1};
+    struct lm_samples_options options = cached_options(&source, cache);
+    loam_error error;
+    bool cached;
+    const uint64_t wanted = print_of(&options, &cached);
+    assert_int_equal(files_in(cache, name), 1);
+    char *path = lm_path_join(cache, name, NULL);
+    struct lm_bytes good = {0};
+    assert_ok(lm_file_read(path, 0, &good, &error), &error);
+    for (size_t at = 0; at < good.length; at += 3) {
+        good.data[at] ^= 0x40;
+        assert_ok(lm_file_replace(path, good.data, good.length, &error), &error);
+        good.data[at] ^= 0x40;
+        assert_true(print_of(&options, &cached) == wanted);
+        if (cached)
+            fail_msg("byte %zu is another and was taken for good", at);
+    }
+    for (size_t length = 0; length < good.length; length += 19) {
+        assert_ok(lm_file_replace(path, good.data, length, &error), &error);
+        assert_true(print_of(&options, &cached) == wanted);
+        assert_false(cached);
+    }
+    print_of(&options, &cached);
+    assert_true(cached);
+    lm_bytes_free(&good);
+    lm_free(path);
+    lm_free(cache);
+    lm_free((char *)source.path);
+}
+
+/* More conversations than one part holds: the same as each alone, with the right line in messages. */
+static void large_files_are_read_in_parts(void **state)
+{
+    (void)state;
+    const char *folder = test_folder();
+    struct lm_bytes text = {0};
+    loam_error error;
+    char filler[2048];
+    memset(filler, 'f', sizeof filler - 1);
+    filler[sizeof filler - 1] = 0;
+    const int lines = 2500; /* 5 MB */
+    for (int i = 0; i < lines; i++)
+        assert_ok(lm_bytes_format(&text, &error,
+                                  "{\"messages\":[{\"role\":\"user\",\"content\":\"%d\"},{\"role\":\"assistant\",\"content\":\"y\"},"
+                                  "{\"role\":\"user\",\"content\":\"%s\"}]}\n", i, filler), &error);
+    struct lm_source source = {write_file(folder, "talk.jsonl", text.data, text.length), 1};
+    struct lm_samples_options options = options_for(&source, 1, 1, 256);
+    options.kind = LM_SAMPLES_CHAT;
+    options.tokenizer = tokenizer;
+    options.chat_template = chatml;
+    struct lm_samples *samples = open_samples(&options);
+    struct lm_samples_summary summary;
+    lm_samples_summarise(samples, &summary);
+    assert_int_equal(summary.samples, lines);
+    lm_samples_close(samples);
+    assert_ok(lm_bytes_format(&text, &error, "{\"messages\":7}\n"), &error);
+    lm_free(write_file(folder, "talk.jsonl", text.data, text.length));
+    assert_fails(lm_samples_open(&options, &samples, &error), &error, LOAM_EFORMAT, "talk.jsonl:2501:");
+    lm_bytes_free(&text);
+    lm_free((char *)source.path);
+}
+
+/* The reference recipe: the text as one, in T ids, the rest of them the end of sequence; all of it trained on. */
+static void faithful_samples(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\","
+        "\"content\":\"a\"},{\"role\":\"user\",\"content\":\"z\"}]}\n"
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"never answered\"}]}\n";
+    static const char wanted[] = "\n<s>[INST] <<SYS>>\nS\n<</SYS>>\n\nq [/INST]\na[INST]z\n[/INST]\n";
+    struct lm_source source = {write_file(test_folder(), "talk.jsonl", text, sizeof text - 1), 1};
+    struct lm_samples_options options = options_for(&source, 1, 1, 70);
+    loam_error error;
+    options.kind = LM_SAMPLES_CHAT;
+    options.tokenizer = tokenizer;
+    options.faithful = true;
+    assert_ok(lm_template_find("guanaco", NULL, &options.chat_template, &error), &error);
+    struct lm_samples *samples = open_samples(&options);
+    struct lm_batch batch = new_batch(1, 70);
+    struct lm_place_in_data place = {0};
+    next(samples, &place, &batch);
+    assert_int_equal(place.epoch, 1); /* the other one is left out */
+    struct lm_ids ids = {0};
+    assert_ok(lm_tokenizer_encode(tokenizer, wanted, sizeof wanted - 1, LM_ENCODE_SPECIAL, &ids, NULL, &error), &error);
+    assert_int_equal(ids.length, sizeof wanted - 3); /* a token a byte, but for <s>, which this tokenizer has */
+    for (size_t i = 0; i < 70; i++) { /* the last position has nothing to predict */
+        const int32_t id = i < ids.length ? ids.data[i] : lm_tokenizer_eos(tokenizer);
+        if (i < 69)
+            assert_int_equal(batch.ids[i], id);
+        if (i > 0)
+            assert_int_equal(batch.targets[i - 1], id);
+        assert_int_equal(batch.segment_start[i], i < 69 ? 0 : 69);
+    }
+    assert_int_equal(batch.targets[69], -1);
+    assert_int_equal(batch.trained, 69);
+    lm_ids_free(&ids);
+    lm_samples_close(samples);
+    free_batch(&batch);
+    lm_template_free(options.chat_template);
+    lm_free((char *)source.path);
+}
+
+/* The first row of the reference data, as the reference job's own code wrote it. */
+static void faithful_text_of_the_reference_row(void **state)
+{
+    (void)state;
+    struct lm_conversations rows = {0};
+    struct lm_bytes wanted = {0};
+    struct lm_rendered rendered = {0};
+    const struct lm_template *guanaco;
+    loam_error error;
+    assert_ok(lm_conversations_read(test_shared("text/chat/guanaco_first10.jsonl"), &rows, &error), &error);
+    assert_ok(lm_file_read(test_shared("text/chat/guanaco_row1_llama2_format.txt"), 0, &wanted, &error), &error);
+    assert_ok(lm_template_find("guanaco", NULL, &guanaco, &error), &error);
+    assert_ok(lm_template_render(guanaco, tokenizer, &rows.items[1], false, &rendered, &error), &error);
+    assert_true(wanted.length >= rendered.text.length);
+    assert_memory_equal(rendered.text.data, wanted.data, rendered.text.length);
+    for (size_t i = rendered.text.length; i < wanted.length; i++)
+        assert_int_equal(wanted.data[i], '\n');
+    lm_template_free(guanaco);
+    lm_rendered_free(&rendered);
+    lm_bytes_free(&wanted);
+    lm_conversations_free(&rows);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -530,6 +731,11 @@ int main(void)
         cmocka_unit_test(faults_are_named),
         cmocka_unit_test(a_template_fault_names_the_conversation),
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(the_cache_gives_the_same_and_knows_what_matters),
+        cmocka_unit_test(a_broken_cache_is_made_anew),
+        cmocka_unit_test(large_files_are_read_in_parts),
+        cmocka_unit_test(faithful_samples),
+        cmocka_unit_test(faithful_text_of_the_reference_row),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -5,6 +5,7 @@ set -u
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
+export XDG_DATA_HOME=$work/data
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
 for i in $(seq 60); do echo "the quick brown fox number $i jumps over the lazy dog and says hello to user and assistant"; done >text.txt

@@ -4,6 +4,8 @@
 
 #include "model/model.h"
 
+#include <math.h>
+
 enum { MOST = 64 * 16, LENGTH = 12 };
 static loam_error error;
 static const char *const names[] = {"gpt2", "llama2", "llama3-tied", "llama3-untied", "mistral", "qwen3"};
@@ -41,13 +43,13 @@ static void there_and_back(void **state)
         const char *folder = test_folder(), *file = test_path(folder, "m.gguf"), *back = test_path(folder, "back");
         assert_ok(write_gguf(from, file, LM_F32, device), &error);
         run(from, &(struct lm_model_options){0}, device, one);
-        run(file, &(struct lm_model_options){0}, device, two);
+        run(file, &(struct lm_model_options){.plain = true}, device, two);
         assert_memory_equal(one, two, sizeof one);
         run(from, &(struct lm_model_options){.load = true, .dtype = LM_BF16}, device, one);
         run(file, &(struct lm_model_options){.load = true, .dtype = LM_BF16}, device, two);
         assert_memory_equal(one, two, sizeof one);
         struct lm_model *model;
-        assert_ok(lm_model_open(file, device, &(struct lm_model_options){0}, &model, &error), &error);
+        assert_ok(lm_model_open(file, device, &(struct lm_model_options){.plain = true}, &model, &error), &error);
         assert_ok(lm_model_save(model, back, LM_F32, 0, &error), &error);
         lm_model_close(model);
         struct lm_tensors *before, *after;
@@ -107,6 +109,62 @@ static void quantized(void **state)
     lm_device_close(device);
 }
 
+/* A family's smallest shape whose rows are whole blocks. */
+static struct lm_model *small_model(const char *like, struct lm_device *device)
+{
+    struct lm_config config;
+    struct lm_model *model;
+    assert_ok(lm_config_like(like, &config, &error), &error);
+    const bool grouped = config.kv_heads != config.heads;
+    config.vocabulary = 64, config.width = 64, config.layers = 2, config.heads = 4, config.kv_heads = grouped ? 2 : 4;
+    config.head_size = 16, config.feed_forward = 96, config.context = 32, config.bos = config.eos = config.pad = -1;
+    config.initializer_range = 0.2;
+    assert_ok(lm_model_create(&config, 3, device, &(struct lm_model_options){.dtype = LM_F32}, &model, &error), &error);
+    return model;
+}
+
+/* Run as the file has it, activations are rounded to 8 bits, 32 at a time: by at most 1/254 of the largest among them, which is at most
+ * their length, so that 32 of them move by sqrt(32)/254 = 2.3 % of their length. A logit stands behind 7 such products a layer, and the
+ * head's. F32 files move by the order of sums alone. Rows taken in the wrong order move everything by its own size. */
+static void run_as_it_lies(void **state)
+{
+    (void)state;
+    static const enum lm_dtype types[] = {LM_F32, LM_BF16, LM_F16, LM_Q8_0, LM_Q4_0};
+    static const char *const likes[] = {"gpt2", "llama-3.2-1b", "qwen2.5-0.5b", "qwen3-0.6b"};
+    struct lm_device *device;
+    const char *folder = test_folder(), *file = test_path(folder, "m.gguf"), *again = test_path(folder, "again");
+    assert_ok(lm_device_open(&(struct lm_device_options){.threads = 2}, &device, &error), &error);
+    for (size_t i = 0; i < sizeof likes / sizeof *likes; i++)
+        for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+            static float one[MOST], two[MOST];
+            struct lm_model *model = small_model(likes[i], device);
+            const bool blocks = lm_dtype_is_block(types[t]), turned = lm_model_config(model)->transposed_weights;
+            assert_ok(lm_model_save_gguf(model, file, types[t], NULL, NULL, &error), &error);
+            lm_model_close(model);
+            memset(one, 0, sizeof one), memset(two, 0, sizeof two);
+            run(file, &(struct lm_model_options){.plain = true}, device, one);
+            run(file, &(struct lm_model_options){0}, device, two);
+            assert_ok(lm_model_open(file, device, &(struct lm_model_options){0}, &model, &error), &error);
+            assert_int_equal(lm_model_matrix_dtype(model), types[t] == LM_F16 ? LM_F32 : types[t]);
+            const int code = lm_model_save(model, again, LM_F32, 0, &error);
+            if (blocks || (turned && types[t] != LM_F16))
+                assert_fails(code, &error, LOAM_EUSAGE, "GGUF");
+            else
+                assert_ok(code, &error);
+            lm_model_close(model);
+            double off = 0, size = 0;
+            for (int j = 0; j < MOST; j++) {
+                off += ((double)one[j] - (double)two[j]) * ((double)one[j] - (double)two[j]);
+                size += (double)one[j] * (double)one[j];
+            }
+            const double most = (blocks ? 0.023 : 1e-5) * (7 * 2 + 1);
+            if (!(off <= most * most * size) || (blocks && off == 0))
+                fail_msg("%s %s: logits move by %g of their length, wanted at most %g", likes[i], lm_dtype_name(types[t]),
+                         sqrt(off / size), most);
+        }
+    lm_device_close(device);
+}
+
 static void put_sizes(struct lm_gguf_writer *writer, const char *architecture, uint32_t layers)
 {
     static const char *const keys[] = {"embedding_length", "attention.head_count", "feed_forward_length",
@@ -160,7 +218,7 @@ static void refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(quantized),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(quantized), cmocka_unit_test(run_as_it_lies),
                                        cmocka_unit_test(refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

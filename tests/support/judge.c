@@ -1,12 +1,12 @@
 #include "support/judge.h"
 
-enum { OUTPUTS = 4, DEVICES = 12, MAX_THREADS = 3 };
+enum { OUTPUTS = 4, DEVICES = 16, MAX_THREADS = 3 };
 
 static struct lm_device *plain, *fast[DEVICES];
 static enum lm_isa isas[DEVICES];
 static int fast_count;
 
-static bool skipped[LM_ISA_AVX512 + 1];
+static bool skipped[LM_ISA_COUNT];
 
 static int open_one(enum lm_isa isa, int threads)
 {
@@ -32,7 +32,7 @@ static int open_one(enum lm_isa isa, int threads)
 int test_open_devices(void **state)
 {
     (void)state;
-    static const enum lm_isa all[] = {LM_ISA_SCALAR, LM_ISA_AVX2, LM_ISA_AVX512};
+    static const enum lm_isa all[] = {LM_ISA_SCALAR, LM_ISA_AVX2, LM_ISA_AVX512, LM_ISA_AVX512VNNI};
     loam_error error;
     if (lm_device_open(&(struct lm_device_options){.reference = true, .threads = 1}, &plain, &error))
         return -1;
@@ -109,7 +109,7 @@ static void compare(const struct test_operation *operation, int index, float *co
 
 void test_judge(const struct test_operation *operation)
 {
-    float *want[OUTPUTS], *got[OUTPUTS], *again[OUTPUTS], *first[LM_ISA_AVX512 + 1][OUTPUTS] = {{NULL}};
+    float *want[OUTPUTS], *got[OUTPUTS], *again[OUTPUTS], *first[LM_ISA_COUNT][OUTPUTS] = {{NULL}};
     run_once(plain, operation, want);
     for (int i = 0; i < fast_count; i++) {
         run_once(fast[i], operation, got);

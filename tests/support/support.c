@@ -10,7 +10,7 @@ __attribute__((constructor)) static void use_locale(void)
     setlocale(LC_ALL, "");
 }
 
-enum { MAX_FOLDERS = 64 };
+enum { MAX_FOLDERS = 512 };
 static char *folders[MAX_FOLDERS];
 static int folder_count;
 

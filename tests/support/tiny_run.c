@@ -96,6 +96,7 @@ void tiny_settings(struct lm_run_settings *settings, const char *model, const ch
     tiny_set(settings, "seq", "16");
     tiny_set(settings, "lr", "0.003");
     tiny_set(settings, "threads", "1");
+    tiny_set(settings, "cache", "none");
 }
 
 struct lm_bytes tiny_read(const char *path)

@@ -166,6 +166,112 @@ static void huge_word(void **state)
     free(text);
 }
 
+static void keep_note(void *user, const char *line)
+{
+    snprintf(user, 300, "%s", line);
+}
+
+/* 300,000 different words, every third of them three times: more than 64 MiB have room for. Those that occur once go, all of
+ * them, and the text is read several times, whatever the number of threads. */
+static void bounded_memory(void **state)
+{
+    (void)state;
+    struct lm_bytes text = {0}, often = {0};
+    loam_error error;
+    for (unsigned i = 0; i < 300000; i++) {
+        char word[16] = " ";
+        unsigned rest = i * 2654435761u;
+        for (int k = 1; k < 8; k++, rest /= 26)
+            word[k] = (char)('a' + rest % 26);
+        for (unsigned times = i % 3 ? 1 : 3; times; times--) {
+            assert_ok(lm_bytes_append(&text, word, strlen(word), &error), &error);
+            if (i % 3 == 0)
+                assert_ok(lm_bytes_append(&often, word, strlen(word), &error), &error);
+        }
+    }
+    const char *path = test_path(test_folder(), "words.txt");
+    assert_ok(lm_file_replace(path, text.data, text.length, &error), &error);
+    uint64_t wanted = 0;
+    for (int threads = 0; threads <= 3; threads++) {
+        char note[300] = "";
+        const loam_observer observer = {.user = note, .note = keep_note};
+        struct lm_tokenizer_training training = {.files = &path,
+                                                 .file_count = 1,
+                                                 .vocabulary_size = 400,
+                                                 .threads = threads,
+                                                 .memory = LM_TRAINING_MEMORY_LEAST,
+                                                 .observer = &observer};
+        /* What must come out: the text of the frequent words alone, without a limit. */
+        if (threads == 0)
+            training = (struct lm_tokenizer_training){
+                .text = often.data, .text_length = often.length, .vocabulary_size = 400, .threads = 1};
+        struct lm_tokenizer *tokenizer = train(&training);
+        const uint64_t print = lm_tokenizer_fingerprint(tokenizer);
+        if (threads == 0)
+            wanted = print;
+        assert_true(print == wanted);
+        assert_true((strstr(note, "200000 different words") != NULL) == (threads > 0));
+        lm_tokenizer_free(tokenizer);
+    }
+    lm_bytes_free(&text);
+    lm_bytes_free(&often);
+}
+
+static void expect_ids(const struct lm_tokenizer *tokenizer, const char *text, const int32_t *wanted, size_t count,
+                       const char *back)
+{
+    struct lm_ids ids = {0};
+    struct lm_bytes decoded = {0};
+    loam_error error;
+    assert_ok(lm_tokenizer_encode(tokenizer, text, strlen(text), LM_ENCODE_SPECIAL, &ids, NULL, &error), &error);
+    assert_int_equal(ids.length, count);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(ids.data[i], wanted[i]);
+    assert_ok(lm_tokenizer_decode(tokenizer, ids.data, ids.length, false, &decoded, &error), &error);
+    assert_string_equal(decoded.data, back);
+    lm_ids_free(&ids);
+    lm_bytes_free(&decoded);
+}
+
+/* By hand: the words in byte order are ! , . Yes be is it to, then the two specials. */
+static void words_by_hand(void **state)
+{
+    (void)state;
+    const char text[] = "to be, is it to be. Yes!";
+    struct lm_tokenizer *tokenizer = train(&(struct lm_tokenizer_training){
+        .kind = LM_TRAIN_WORDS, .text = text, .text_length = sizeof text - 1, .vocabulary_size = 100, .threads = 2});
+    assert_int_equal(lm_tokenizer_size(tokenizer), 10);
+    static const int32_t ids[] = {3, 1, 9, 5, 6, 0, 8, 4, 2};
+    expect_ids(tokenizer, "Yes,  who\nis it!<|endoftext|> be.", ids, 9, "Yes, <|unk|> is it! <|endoftext|> be.");
+    lm_tokenizer_free(tokenizer);
+    /* The two most frequent, and in byte order first among equals. */
+    tokenizer = train(&(struct lm_tokenizer_training){
+        .kind = LM_TRAIN_WORDS, .text = text, .text_length = sizeof text - 1, .vocabulary_size = 4, .threads = 1});
+    static const int32_t few[] = {1, 0, 3, 2};
+    expect_ids(tokenizer, "to be it<|endoftext|>", few, 4, "to be <|unk|> <|endoftext|>");
+    lm_tokenizer_free(tokenizer);
+}
+
+/* By hand: <|unk|>, then the characters ' ' a n é, then "an" (4 times), " an" (3 times, as "ané", but of lower ids). */
+static void characters_by_hand(void **state)
+{
+    (void)state;
+    const char text[] = "an\xC3\xA9 an\xC3\xA9 an\xC3\xA9 an";
+    struct lm_tokenizer *tokenizer = train(&(struct lm_tokenizer_training){
+        .kind = LM_TRAIN_CHARACTERS, .text = text, .text_length = sizeof text - 1, .vocabulary_size = 7, .threads = 1});
+    static const int32_t ids[] = {5, 4, 5, 0, 4, 4, 6};
+    expect_ids(tokenizer, "an\xC3\xA9" "anx\xC3\xA9\xC3\xA9 an", ids, 7,
+               "an\xC3\xA9" "an<|unk|>\xC3\xA9\xC3\xA9 an");
+    lm_tokenizer_free(tokenizer);
+    /* Room for two characters: the most frequent. What stands around the others is never merged over them. */
+    tokenizer = train(&(struct lm_tokenizer_training){
+        .kind = LM_TRAIN_CHARACTERS, .text = text, .text_length = sizeof text - 1, .vocabulary_size = 3, .threads = 1});
+    assert_int_equal(lm_tokenizer_size(tokenizer), 3);
+    static const int32_t two[] = {1, 2, 0};
+    expect_ids(tokenizer, "an\xC3\xA9", two, 3, "an<|unk|>");
+    lm_tokenizer_free(tokenizer);
+}
+
 static void refused(void **state)
 {
     (void)state;
@@ -234,6 +340,8 @@ int main(void)
         cmocka_unit_test(reference), cmocka_unit_test(same_for_any_threads), cmocka_unit_test(ties),
         cmocka_unit_test(overlaps),  cmocka_unit_test(stops_without_pairs),  cmocka_unit_test(huge_word),
         cmocka_unit_test(refused),   cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(bounded_memory),     cmocka_unit_test(words_by_hand),
+        cmocka_unit_test(characters_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,7 +66,7 @@ static void count(void *user, const struct lm_step_report *report)
 }
 
 static void steps_allocate_nothing(const char *threads, const char *dtype, const char *accumulate,
-                                   const char *recompute)
+                                   const char *recompute, const char *state, const char *offload)
 {
     struct lm_run_settings settings;
     struct lm_run_result result;
@@ -78,6 +78,9 @@ static void steps_allocate_nothing(const char *threads, const char *dtype, const
     tiny_set(&settings, "dtype", dtype);
     tiny_set(&settings, "accumulate", accumulate);
     tiny_set(&settings, "recompute", recompute);
+    tiny_set(&settings, "optimizer_state", state);
+    tiny_set(&settings, "offload", offload);
+    tiny_set(&settings, "fused_step", strcmp(offload, "none") ? "true" : "false");
     tiny_set(&settings, "steps", "30");
     tiny_set(&settings, "save_every", "1000");
     const struct lm_run_hooks hooks = {.user = &counts, .step = count};
@@ -101,19 +104,25 @@ static void steps_allocate_nothing(const char *threads, const char *dtype, const
 static void plain(void **state)
 {
     (void)state;
-    steps_allocate_nothing("1", "f32", "1", "none");
+    steps_allocate_nothing("1", "f32", "1", "none", "f32", "none");
 }
 
 static void two_threads_accumulated(void **state)
 {
     (void)state;
-    steps_allocate_nothing("2", "f32", "3", "inner");
+    steps_allocate_nothing("2", "f32", "3", "inner", "f32", "none");
 }
 
 static void bf16_recomputed(void **state)
 {
     (void)state;
-    steps_allocate_nothing("2", "bf16", "1", "layer");
+    steps_allocate_nothing("2", "bf16", "1", "layer", "f32", "none");
+}
+
+static void fused_and_on_disk(void **state)
+{
+    (void)state;
+    steps_allocate_nothing("2", "bf16", "1", "layer", "8bit", "optimizer,weights,activations");
 }
 
 int main(void)
@@ -122,6 +131,7 @@ int main(void)
         cmocka_unit_test(plain),
         cmocka_unit_test(two_threads_accumulated),
         cmocka_unit_test(bf16_recomputed),
+        cmocka_unit_test(fused_and_on_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,8 +14,6 @@ struct training {
     struct lm_tensors *reference;
     struct lm_run_settings settings;
     struct lm_run_memory memory;
-    struct lm_group *groups;
-    size_t group_count;
 };
 
 static void start(struct training *training, const char *folder, const char *dtype)
@@ -30,21 +28,14 @@ static void start(struct training *training, const char *folder, const char *dty
     assert_ok(lm_run_settings_set(&training->settings, "dtype", dtype, &error), &error);
     const struct lm_model_options options = {.load = true, .later = true, .dtype = training->settings.dtype};
     assert_ok(lm_model_open(folder, training->device, &options, &training->model, &error), &error);
-    size_t count;
-    const struct lm_parameter *table = lm_model_parameters(training->model, &count);
-    assert_ok(lm_groups_make(table, count, &training->groups, &training->group_count, &error), &error);
     struct lm_run_memory *memory = &training->memory;
     assert_ok(lm_run_memory_lay_out(memory, &training->settings, training->model, 1, &error), &error);
-    assert_ok(lm_run_memory_map(memory, &error), &error);
-    assert_ok(lm_model_load(training->model, memory->weights, &error), &error);
-    if (memory->masters)
-        assert_true(lm_convert(LM_F32, memory->masters, LM_BF16, memory->weights, memory->parameters));
+    assert_ok(lm_run_memory_map(memory, test_folder(), &error), &error);
 }
 
 static void end(struct training *training)
 {
     lm_run_memory_free(&training->memory);
-    lm_free(training->groups);
     lm_model_close(training->model);
     lm_tensors_close(training->reference);
     lm_device_close(training->device);
@@ -54,7 +45,7 @@ static void end(struct training *training)
 /* One step on batch `step` of the reference; gives the mean loss. */
 static double one_step(struct training *training, int64_t step)
 {
-    const struct lm_run_memory *memory = &training->memory;
+    struct lm_run_memory *memory = &training->memory;
     const int64_t size = training->settings.batch * training->settings.seq;
     const int32_t *ids = lm_tensors_find(training->reference, "train.ids")->data;
     const int32_t *targets = lm_tensors_find(training->reference, "train.targets")->data;
@@ -63,11 +54,13 @@ static double one_step(struct training *training, int64_t step)
     for (int64_t i = 0; i < size; i++)
         trained += input.targets[i] >= 0;
     double loss;
-    memset(memory->gradients, 0, memory->parameters * sizeof *memory->gradients);
-    assert_ok(lm_pass_run(memory->pass, &input, (float)(1 / (double)trained), memory->gradients, &loss, NULL, &error),
-              &error);
-    lm_optimizer_step(training->device, &training->settings, memory, training->groups, training->group_count, step,
-                      1e-3, 1);
+    const struct lm_pass_work work = {.scale = (float)(1 / (double)trained), .gradients = &memory->gradients};
+    const int64_t units = lm_model_units(training->model);
+    for (int64_t unit = 0; unit < units; unit++)
+        lm_run_clear_gradients(memory, unit);
+    assert_ok(lm_pass_go(memory->pass, &input, &work, &loss, NULL, &error), &error);
+    for (int64_t unit = units - 1; unit >= 0; unit--)
+        assert_ok(lm_optimizer_unit(memory, &training->settings, unit, step, 1e-3, 1, &error), &error);
     assert_ok(lm_device_check(training->device, &error), &error);
     return loss / (double)trained;
 }
@@ -109,19 +102,25 @@ static void bf16_with_masters_stays_near(void **state)
         check_losses(names[i], "bf16", 0.05);
 }
 
-static void groups_cover_every_parameter_once(void **state)
+/* The state's chunks are every element of every parameter once, those of the last unit first. */
+static void chunks_cover_every_parameter_once(void **state)
 {
     (void)state;
     for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
         struct training training = {0};
         start(&training, test_path(LOAM_TESTS "/golden/models", names[n]), "f32");
-        size_t count, next = 0;
+        size_t count, chunk = 0;
         const struct lm_parameter *table = lm_model_parameters(training.model, &count);
-        for (size_t i = 0; i < training.group_count; i++) {
-            assert_int_equal(training.groups[i].offset, next);
-            next += training.groups[i].count;
+        const struct lm_state *kept = &training.memory.state;
+        for (int64_t unit = lm_model_units(training.model) - 1; unit >= 0; unit--) {
+            const struct lm_unit range = lm_model_unit(training.model, unit);
+            for (size_t i = range.first; i < range.first + range.count; i++)
+                for (int64_t first = 0; first < table[i].count; first += kept->chunks[chunk++].count) {
+                    assert_int_equal(kept->chunks[chunk].parameter, i);
+                    assert_int_equal(kept->chunks[chunk].first, first);
+                }
         }
-        assert_int_equal(next, training.memory.parameters);
+        assert_int_equal(chunk, kept->count);
         for (size_t i = 0; i < count; i++) {
             const bool embedding =
                 strstr(table[i].name, "embed") || strstr(table[i].name, "wte") || strstr(table[i].name, "wpe");
@@ -136,7 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_of_20_steps_are_torchs),
         cmocka_unit_test(bf16_with_masters_stays_near),
-        cmocka_unit_test(groups_cover_every_parameter_once),
+        cmocka_unit_test(chunks_cover_every_parameter_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,33 +161,42 @@ static pid_t start_child(const char *directory)
     _exit(lm_run(&settings, directory, resume, NULL, &result, &error) == LOAM_OK ? 0 : 1);
 }
 
+/* One run, killed and resumed until it is done; gives the number of kills. Each life is a random part of a whole run's time, and of
+ * at least a step's after the 20th, so that slow machines get on. */
+static int live_and_die(const char *peace, const char *directory, double whole_run, struct lm_random *random)
+{
+    assert_ok(lm_remove_tree(directory, &error), &error);
+    int kills = 0;
+    for (bool done = false; !done;) {
+        const pid_t child = start_child(directory);
+        assert_true(child > 0);
+        usleep((useconds_t)(lm_random_unit(random) * whole_run * (kills < 20 ? 0.4e6 : 2e6)));
+        kill(child, SIGKILL);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+            fail_msg("a resumed run failed after %d kills", kills);
+        done = WIFEXITED(status);
+        kills += !done;
+    }
+    assert_same_runs(peace, directory);
+    return kills;
+}
+
 static void killed_at_random_moments(void **state)
 {
     (void)state;
+    const char *longer = getenv("LOAM_LONG");
+    const int wanted = longer && *longer ? 100 : 8;
     const double begin = lm_seconds();
-    const char *peace = whole("f32");
+    const char *peace = whole("f32"), *directory = new_run();
     const double whole_run = lm_seconds() - begin;
     struct lm_random random = lm_random_seed((uint64_t)getpid(), (uint64_t)(begin * 1e6));
     int kills = 0;
-    for (int round = 0; round < 2; round++) {
-        const char *directory = new_run();
-        bool done = false;
-        for (int i = 0; i < 300 && !done; i++) {
-            const pid_t child = start_child(directory);
-            assert_true(child > 0);
-            usleep((useconds_t)(lm_random_unit(&random) * whole_run * 0.5e6));
-            kill(child, SIGKILL);
-            int status;
-            assert_int_equal(waitpid(child, &status, 0), child);
-            if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
-                fail_msg("a resumed run failed after %d kills", kills);
-            done = WIFEXITED(status);
-            kills += !done;
-        }
-        assert_true(done);
-        assert_same_runs(peace, directory);
-    }
-    assert_true(kills > 2);
+    for (int runs = 0; kills < wanted && runs < 1000; runs++)
+        kills += live_and_die(peace, directory, whole_run, &random);
+    print_message("killed %d times\n", kills);
+    assert_true(kills >= wanted);
 }
 
 /* --- A disk that is full: writes past a file size fail as they do there --- */
@@ -332,6 +341,95 @@ static void other_data_is_refused(void **state)
     assert_ok(lm_run(NULL, directory, true, NULL, &result, &error), &error);
 }
 
+/* What was typed beside --resume: the same is nothing, the harmless is told apart. */
+static void differences_from_the_run_that_began(void **state)
+{
+    (void)state;
+    const char *directory = new_run();
+    start_and_stop(directory, "f32", 2);
+    struct lm_run_settings kept, given;
+    struct lm_bytes serious = {0}, harmless = {0};
+    assert_ok(lm_run_settings_open(&kept, test_path(directory, "run.yaml"), &error), &error);
+    settings_of(&given, "f32"); /* what the run was begun with: seeds, steps and files as typed then */
+    assert_ok(lm_run_settings_compare(&kept, &given, &serious, &harmless, &error), &error);
+    assert_int_equal(serious.length, 0);
+    assert_int_equal(harmless.length, 0);
+    tiny_set(&given, "lr", "0.5");
+    tiny_set(&given, "keep", "7");
+    assert_ok(lm_run_settings_compare(&kept, &given, &serious, &harmless, &error), &error);
+    assert_string_equal(serious.data, "lr was '0.003' and is '0.5'");
+    assert_string_equal(harmless.data, "keep was '2' and is '7'");
+    lm_bytes_free(&serious);
+    lm_bytes_free(&harmless);
+    lm_run_settings_free(&kept);
+    lm_run_settings_free(&given);
+}
+
+static void other_data_when_asked_for(void **state)
+{
+    (void)state;
+    const char *data = tiny_path(test_folder(), "data.ids"), *directory = new_run();
+    struct lm_run_settings settings;
+    tiny_ids(data, 1, 20, 17);
+    tiny_settings(&settings, tiny_model(1), data);
+    tiny_set(&settings, "steps", "12");
+    assert_fails(run_and_stop(&settings, directory, 3), &error, LOAM_ECANCELLED, "step 3");
+    tiny_ids(data, 2, 24, 17);
+    assert_fails(lm_run(&settings, directory, LM_RUN_RESUME_WITH, NULL, &result, &error), &error, LOAM_EMISMATCH, "data",
+                 "--allow-changes");
+    tiny_set(&settings, "lr", "0.001");
+    assert_ok(lm_run(&settings, directory, LM_RUN_RESUME_CHANGED, NULL, &result, &error), &error);
+    assert_int_equal(result.first_step, 4);
+    assert_int_equal(result.steps, 12);
+    lm_run_settings_free(&settings);
+    assert_ok(lm_run_settings_open(&settings, test_path(directory, "run.yaml"), &error), &error);
+    assert_true(settings.lr == 0.001); /* and the next resumption has them too */
+    assert_ok(lm_run(NULL, directory, LM_RUN_RESUME, NULL, &result, &error), &error);
+    lm_run_settings_free(&settings);
+}
+
+static void weights_only_checkpoints(void **state)
+{
+    (void)state;
+    const char *peace = whole("f32"), *directory = new_run();
+    struct lm_run_settings settings;
+    settings_of(&settings, "f32");
+    tiny_set(&settings, "weights_only", "true");
+    assert_fails(run_and_stop(&settings, directory, 9), &error, LOAM_ECANCELLED, "step-9");
+    assert_false(lm_file_exists(test_path(directory, "checkpoints/step-9/training_state.safetensors")));
+    assert_true(lm_file_exists(test_path(directory, "checkpoints/step-9/config.json")));
+    assert_fails(lm_run(NULL, directory, true, NULL, &result, &error), &error, LOAM_EUNSUPPORTED, "weights only",
+                 "step-9");
+    const char *other = new_run();
+    assert_ok(lm_run(&settings, other, false, NULL, &result, &error), &error);
+    assert_true(tiny_same_file(tiny_path(peace, "model.safetensors"), tiny_path(other, "model.safetensors")));
+    assert_ok(lm_run(NULL, other, true, NULL, &result, &error), &error); /* done: nothing to go on with is needed */
+    lm_run_settings_free(&settings);
+}
+
+static bool at_step_seven(void *user)
+{
+    return ++*(int *)user == 7;
+}
+
+/* What SIGUSR1 does: a checkpoint besides those that are due, and nothing else is different. */
+static void saved_when_asked(void **state)
+{
+    (void)state;
+    const char *peace = whole("f32"), *directory = new_run();
+    struct lm_run_settings settings;
+    int asked = 0;
+    settings_of(&settings, "f32");
+    tiny_set(&settings, "keep", "100");
+    const struct lm_run_hooks hooks = {.user = &asked, .save_now = at_step_seven};
+    assert_ok(lm_run(&settings, directory, false, &hooks, &result, &error), &error);
+    assert_true(lm_file_exists(test_path(directory, "checkpoints/step-7/state.json")));
+    assert_true(lm_file_exists(test_path(directory, "checkpoints/step-8/state.json")));
+    assert_false(lm_file_exists(test_path(directory, "checkpoints/step-5/state.json")));
+    assert_same_runs(peace, directory);
+    lm_run_settings_free(&settings);
+}
+
 /* A line that a crash cut off, and lines past the checkpoint. */
 static void the_log_is_cut(void **state)
 {
@@ -363,6 +461,10 @@ int main(void)
         cmocka_unit_test(altered_or_missing_files_are_named),
         cmocka_unit_test(other_data_is_refused),
         cmocka_unit_test(the_log_is_cut),
+        cmocka_unit_test(differences_from_the_run_that_began),
+        cmocka_unit_test(other_data_when_asked_for),
+        cmocka_unit_test(weights_only_checkpoints),
+        cmocka_unit_test(saved_when_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,7 +37,10 @@ static const char *const values[][2] = {
     {"no_shuffle", "true"},
     {"no_pack", "true"},
     {"train_on_all", "true"},
+    {"faithful", "true"},
     {"add_tokens", "true"},
+    {"weights_only", "true"},
+    {"cache", "a: folder"},
     {"recompute", "3"},
     {"overfit_one_batch", "true"},
     {"dtype", "bf16"},
@@ -46,7 +49,13 @@ static const char *const values[][2] = {
     {"save_every", "11"},
     {"keep", "6"},
     {"sample_prompt", "Once \"upon\"\n a: time #"},
-    {"optimizer_state", "f32"},
+    {"optimizer_state", "8bit"},
+    {"masters", "false"},
+    {"gradients", "bf16"},
+    {"fused_step", "true"},
+    {"fused_clip", "exact"},
+    {"offload", "optimizer,activations"},
+    {"memory", "23622320128"},
 };
 enum { VALUES = sizeof values / sizeof *values };
 
@@ -151,10 +160,12 @@ static void bad_recipes_are_refused_with_their_place(void **state)
         {"lr: nan\n", "lr", "number", LOAM_EUSAGE},
         {"lr: [1, 2]\n", "lr", "one value", LOAM_EFORMAT},
         {"command: finetune\n", "command", "train", LOAM_EUSAGE},
-        {"offload: optimizer\n", "offload", "not supported", LOAM_EUNSUPPORTED},
-        {"fused_step: true\n", "fused_step", "not supported", LOAM_EUNSUPPORTED},
-        {"memory: 20GiB\n", "memory", "not supported", LOAM_EUNSUPPORTED},
-        {"optimizer_state: 8bit\n", "optimizer_state", "f32", LOAM_EUNSUPPORTED},
+        {"offload: optimizer,everything\n", "offload", "activations", LOAM_EUSAGE},
+        {"fused_step: 2\n", "fused_step", "true", LOAM_EUSAGE},
+        {"fused_clip: never\n", "fused_clip", "exact", LOAM_EUSAGE},
+        {"memory: much\n", "memory", "22GiB", LOAM_EUSAGE},
+        {"masters: 1\n", "masters", "auto", LOAM_EUSAGE},
+        {"gradients: f16\n", "gradients", "bf16", LOAM_EUSAGE},
         {"optimizer_state: f64\n", "optimizer_state", "f32", LOAM_EUSAGE},
         {"schedule: cubic\n", "schedule", "cosine", LOAM_EUSAGE},
         {"recompute: 0\n", "recompute", "layer", LOAM_EUSAGE},
@@ -199,6 +210,22 @@ static void what_does_not_go_together(void **state)
     assert_ok(lm_run_settings_set(&settings, "patience", "1", &error), &error);
     assert_fails(lm_run_settings_check(&settings, &error), &error, LOAM_EUSAGE, "--eval-data");
     assert_ok(lm_run_settings_set(&settings, "patience", "0", &error), &error);
+    static const char *const apart[][3][2] = {
+        {{"masters", "true"}, {"dtype", "f32"}},
+        {{"fused_step", "true"}, {"accumulate", "2"}},
+        {{"fused_clip", "exact"}},
+        {{"offload", "weights"}},
+        {{"offload", "activations"}, {"recompute", "inner"}},
+        {{"zero", "2"}},
+    };
+    for (size_t i = 0; i < sizeof apart / sizeof *apart; i++) {
+        struct lm_run_settings two;
+        assert_ok(lm_run_settings_copy(&settings, &two, &error), &error);
+        for (int j = 0; j < 3 && apart[i][j][0]; j++)
+            assert_ok(lm_run_settings_set(&two, apart[i][j][0], apart[i][j][1], &error), &error);
+        assert_fails(lm_run_settings_check(&two, &error), &error, LOAM_EUSAGE, apart[i][0][0]);
+        lm_run_settings_free(&two);
+    }
     assert_ok(lm_run_settings_set(&settings, "template", "chatml", &error), &error);
     assert_fails(lm_run_settings_check(&settings, &error), &error, LOAM_EUSAGE, "finetune");
     lm_run_settings_free(&settings);

@@ -20,6 +20,9 @@ static const struct isa isas[] = {
 #ifdef LM_HAVE_SIMD_AVX512
     {LM_ISA_AVX512, "avx512", &lm_simd_ops_avx512, &lm_simd_limits_avx512},
 #endif
+#ifdef LM_HAVE_SIMD_AVX512VNNI
+    {LM_ISA_AVX512VNNI, "avx512vnni", &lm_simd_ops_avx512vnni, &lm_simd_limits_avx512vnni},
+#endif
 };
 
 /* Asks processor and operating system (the builtins also look at which registers the system saves). */
@@ -29,6 +32,8 @@ static bool machine_has(enum lm_isa isa)
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (isa == LM_ISA_AVX2)
         return avx2;
+    if (isa == LM_ISA_AVX512VNNI)
+        return machine_has(LM_ISA_AVX512) && __builtin_cpu_supports("avx512vnni");
     if (isa == LM_ISA_AVX512)
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");

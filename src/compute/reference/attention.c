@@ -37,6 +37,8 @@ static int64_t out_index(const struct query *query, int64_t d)
 static int64_t kv_index(const struct query *query, int64_t j, int64_t d)
 {
     const struct lm_attention *work = query->work;
+    if (work->pages)
+        j = work->pages[j / work->page_rows] * work->page_rows + j % work->page_rows;
     return query->batch * work->kv_batch_stride + j * work->kv_stride + query->kv_head * work->head_size + d;
 }
 

@@ -42,11 +42,12 @@ void LM_PLAIN(convert)(struct lm_device *device, int64_t count, enum lm_dtype fr
                        lm_dtype_name(from), lm_dtype_name(to));
 }
 
-double LM_PLAIN(sum_squares)(struct lm_device *device, int64_t count, const real *x)
+double LM_PLAIN(sum_squares)(struct lm_device *device, int64_t count, enum lm_dtype type, const void *x)
 {
     (void)device;
+    const struct lm_matrix row = {.data = (void *)(uintptr_t)x, .dtype = type, .stride = count};
     double sum = 0;
     for (int64_t i = 0; i < count; i++)
-        sum += (double)x[i] * x[i];
+        sum += LM_PLAIN(get)(row, 0, i) * LM_PLAIN(get)(row, 0, i);
     return sum;
 }

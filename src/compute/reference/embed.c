@@ -15,18 +15,21 @@ void LM_PLAIN(embed)(struct lm_device *device, int64_t rows, int64_t width, cons
     }
 }
 
+static void add_row(struct lm_matrix table, int64_t row, int64_t width, const real *dout)
+{
+    for (int64_t c = 0; table.data && c < width; c++)
+        LM_PLAIN(put)(table, row, c, LM_PLAIN(get)(table, row, c) + (double)dout[c]);
+}
+
 /* Rows are added in their order: an id that stands in several rows gets the same sum on every machine. */
 void LM_PLAIN(embed_backward)(struct lm_device *device, int64_t rows, int64_t width, const int32_t *ids,
-                              const real *dout, real *dtable, int64_t vocabulary, const int32_t *positions,
-                              real *dpositions, int64_t position_count)
+                              const real *dout, struct lm_matrix dtable, const int32_t *positions,
+                              struct lm_matrix dpositions)
 {
-    (void)device, (void)vocabulary, (void)position_count;
+    (void)device;
     for (int64_t r = 0; r < rows; r++) {
-        for (int64_t c = 0; c < width; c++) {
-            if (dtable)
-                dtable[ids[r] * width + c] += dout[r * width + c];
-            if (dpositions)
-                dpositions[positions[r] * width + c] += dout[r * width + c];
-        }
+        add_row(dtable, ids[r], width, dout + r * width);
+        if (positions)
+            add_row(dpositions, positions[r], width, dout + r * width);
     }
 }

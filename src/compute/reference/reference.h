@@ -32,8 +32,8 @@ void LM_PLAIN(matmul)(struct lm_device *device, const struct lm_matmul *work);
 void LM_PLAIN(embed)(struct lm_device *device, int64_t rows, int64_t width, const int32_t *ids, struct lm_matrix table,
                      const int32_t *positions, struct lm_matrix positions_table, real *out);
 void LM_PLAIN(embed_backward)(struct lm_device *device, int64_t rows, int64_t width, const int32_t *ids,
-                              const real *dout, real *dtable, int64_t vocabulary, const int32_t *positions,
-                              real *dpositions, int64_t position_count);
+                              const real *dout, struct lm_matrix dtable, const int32_t *positions,
+                              struct lm_matrix dpositions);
 
 void LM_PLAIN(layer_norm)(struct lm_device *device, int64_t rows, int64_t width, float eps, const real *x,
                           struct lm_matrix weight, struct lm_matrix bias, real *y, real *mean, real *rstd);
@@ -71,7 +71,7 @@ void LM_PLAIN(bias_backward)(struct lm_device *device, int64_t rows, int64_t wid
                              real *dbias);
 void LM_PLAIN(convert)(struct lm_device *device, int64_t count, enum lm_dtype from, const void *x, enum lm_dtype to,
                        void *y);
-double LM_PLAIN(sum_squares)(struct lm_device *device, int64_t count, const real *x);
+double LM_PLAIN(sum_squares)(struct lm_device *device, int64_t count, enum lm_dtype type, const void *x);
 
 void LM_PLAIN(cross_entropy)(struct lm_device *device, int64_t rows, int64_t vocabulary, real *logits, int64_t stride,
                              const int32_t *targets, float scale, bool gradient, real *loss);

@@ -31,30 +31,42 @@ void lm_simd_load_rows(const struct lm_queries *q, const float *x, int64_t strid
     }
 }
 
-static int64_t key_place(const struct lm_queries *q, int64_t key)
+/* Where the head's elements of the keys [from, from + count) begin, count <= LM_KEYS. */
+static void key_places(const struct lm_queries *q, int64_t from, int64_t count, int64_t *places)
 {
-    return q->b * q->op->kv_batch_stride + key * q->op->kv_stride + q->kv_head * q->op->head_size;
+    const struct lm_attention *op = q->op;
+    const int64_t head = q->b * op->kv_batch_stride + q->kv_head * op->head_size;
+    for (int64_t j = 0; j < count; j++) {
+        int64_t key = from + j;
+        if (op->pages)
+            key = op->pages[key / op->page_rows] * op->page_rows + key % op->page_rows;
+        places[j] = head + key * op->kv_stride;
+    }
 }
 
 void lm_simd_load_keys(const struct lm_queries *q, const void *x, int64_t from, int64_t count, float *to)
 {
     int64_t size = q->op->head_size, columns = lm_head_columns(size);
     bool bf16 = q->op->kv_dtype == LM_BF16;
+    int64_t places[LM_KEYS];
+    key_places(q, from, count, places);
     for (int64_t j = 0; j < count; j++)
         for (int64_t d = 0; d < columns; d += LM_W)
             vstore(to + j * LM_TILE_STRIDE + d,
-                   d < size ? vload_any(x, bf16, key_place(q, from + j) + d, size - d) : vset(0));
+                   d < size ? vload_any(x, bf16, places[j] + d, size - d) : vset(0));
 }
 
 void lm_simd_turn_keys(const struct lm_queries *q, const void *x, int64_t from, int64_t count, float *to)
 {
     int64_t size = q->op->head_size;
     bool bf16 = q->op->kv_dtype == LM_BF16;
+    int64_t places[LM_KEYS];
+    key_places(q, from, count, places);
     for (int64_t j = 0; j < LM_KEYS; j += LM_W)
         for (int64_t d = 0; d < size; d += LM_W) {
             vf square[LM_W];
             LM_UNROLL for (int64_t i = 0; i < LM_W; i++)
-                square[i] = j + i < count ? vload_any(x, bf16, key_place(q, from + j + i) + d, size - d) : vset(0);
+                square[i] = j + i < count ? vload_any(x, bf16, places[j + i] + d, size - d) : vset(0);
             vtranspose(square);
             LM_UNROLL for (int64_t i = 0; i < LM_W; i++)
                 if (d + i < size)

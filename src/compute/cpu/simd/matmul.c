@@ -1,3 +1,4 @@
+#include "blocks.h"
 #include "tile.h"
 
 /* Work is cut into blocks of c. Each is one thread's from beginning to end: it packs the piece of b that it needs (at most
@@ -38,9 +39,25 @@ static size_t thread_floats(const struct lm_matmul *op)
     return lm_round_up(packed_b(op) + packed_a(op) + (sums_aside(op) ? (size_t)ROWS * SUMS_STRIDE : 0), 16);
 }
 
-size_t lm_simd_matmul_scratch(struct lm_device *device, const struct lm_matmul *op)
+static size_t tiled_scratch(const struct lm_device *device, const struct lm_matmul *op)
 {
     return (size_t)device->threads * thread_floats(op) * sizeof(float);
+}
+
+/* Of products with blocks that go through fp32: the rounded rows of a come first. */
+static size_t rounded_floats(const struct lm_matmul *op)
+{
+    return lm_round_up((size_t)op->m * (size_t)op->k, 16);
+}
+
+size_t lm_simd_matmul_scratch(struct lm_device *device, const struct lm_matmul *op)
+{
+    if (!lm_dtype_is_block(op->b.dtype))
+        return tiled_scratch(device, op);
+    if (op->m <= LM_MATVEC_ROWS)
+        return (size_t)op->m * lm_rounded_bytes(op->k);
+    return LM_BYTE_PRODUCTS ? lm_simd_block_scratch(device, op)
+                            : rounded_floats(op) * sizeof(float) + tiled_scratch(device, op);
 }
 
 static int64_t least(int64_t a, int64_t b)
@@ -88,6 +105,29 @@ static void pack_b_turned(const struct lm_matrix *b, int64_t from, int64_t depth
         }
 }
 
+/* The same from rows of blocks, which are made fp32 first; `from` and `depth` are whole blocks. */
+static void pack_b_blocks(const struct lm_matrix *b, int64_t from, int64_t depth, int64_t column, int64_t columns, float *to)
+{
+    const int64_t elements = lm_dtype_block_elements(b->dtype);
+    float rows[LM_W][LM_TILE_DEPTH];
+    for (int64_t half = 0; half < LM_TILE_COLUMNS; half += LM_W) {
+        for (int64_t j = 0; j < LM_W; j++)
+            if (half + j < columns)
+                lm_convert(LM_F32, rows[j], b->dtype, lm_block_row(b, column + half + j) + from / elements * lm_dtype_block_bytes(b->dtype),
+                           (size_t)depth);
+            else
+                memset(rows[j], 0, (size_t)depth * sizeof(float));
+        for (int64_t p = 0; p < depth; p += LM_W) {
+            vf square[LM_W];
+            LM_UNROLL for (int64_t j = 0; j < LM_W; j++)
+                square[j] = vload(rows[j] + p);
+            vtranspose(square);
+            LM_UNROLL for (int64_t j = 0; j < LM_W; j++)
+                vstore(to + (p + j) * LM_TILE_COLUMNS + half, square[j]);
+        }
+    }
+}
+
 /* [k,n] as stored is taken a few rows at a time through all columns, [n,k] in its whole depth: either way few pages at once. */
 static void pack_b(const struct job *job, int64_t from, int64_t depth, float *to)
 {
@@ -98,7 +138,8 @@ static void pack_b(const struct job *job, int64_t from, int64_t depth, float *to
         float *panel = to + p * LM_TILE_COLUMNS;
         for (int64_t j = 0; j < job->columns; j += LM_TILE_COLUMNS, panel += LM_TILE_DEPTH * LM_TILE_COLUMNS) {
             int64_t columns = least(job->columns - j, LM_TILE_COLUMNS);
-            (turned ? pack_b_turned : pack_b_plain)(&job->op->b, from + p, deep, job->column + j, columns, panel);
+            (lm_dtype_is_block(job->op->b.dtype) ? pack_b_blocks : turned ? pack_b_turned : pack_b_plain)(
+                &job->op->b, from + p, deep, job->column + j, columns, panel);
         }
     }
 }
@@ -260,10 +301,9 @@ static void cut(const struct lm_device *device, const struct lm_matmul *op, int6
         }
 }
 
-static void run_tiled(struct lm_device *device, const struct lm_matmul *op)
+static void run_tiled(struct lm_device *device, const struct lm_matmul *op, float *scratch)
 {
     size_t floats = thread_floats(op);
-    float *scratch = lm_device_scratch(device, lm_simd_matmul_scratch(device, op));
     if (!scratch)
         return;
     int64_t rows, columns;
@@ -301,14 +341,38 @@ static void run_empty(const struct lm_matmul *op)
         }
 }
 
+static void run_blocks(struct lm_device *device, const struct lm_matmul *op)
+{
+    if (op->transpose_a || !op->transpose_b || op->a.dtype != LM_F32 || op->c.dtype != LM_F32) {
+        lm_device_fail(device, LOAM_EUNSUPPORTED, "matmul: %s weights go with fp32 rows and as [n,k] only",
+                       lm_dtype_name(op->b.dtype));
+        return;
+    }
+    float *scratch = lm_device_scratch(device, lm_simd_matmul_scratch(device, op));
+    if (!scratch)
+        return;
+    if (op->m <= LM_MATVEC_ROWS) {
+        lm_simd_block_vector(device, op, scratch);
+    } else if (LM_BYTE_PRODUCTS) {
+        lm_simd_block_matrix(device, op, scratch);
+    } else {
+        struct lm_matmul rounded = *op;
+        rounded.a = (struct lm_matrix){scratch, LM_F32, op->k};
+        lm_simd_round_floats(device, op->m, op->k, op->a.data, op->a.stride, scratch);
+        run_tiled(device, &rounded, scratch + rounded_floats(op));
+    }
+}
+
 void lm_simd_matmul(struct lm_device *device, const struct lm_matmul *op)
 {
     if (op->m < 1 || op->n < 1)
         return;
     if (op->k < 1)
         run_empty(op);
+    else if (lm_dtype_is_block(op->b.dtype))
+        run_blocks(device, op);
     else if (op->m <= LM_MATVEC_ROWS && op->transpose_b && !op->transpose_a && op->a.dtype == LM_F32 && op->c.dtype == LM_F32)
         lm_simd_matvec(device, op);
     else
-        run_tiled(device, op);
+        run_tiled(device, op, lm_device_scratch(device, tiled_scratch(device, op)));
 }

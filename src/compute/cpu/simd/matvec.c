@@ -1,29 +1,34 @@
 #include "simd.h"
 
-/* Rows of weights that one thread takes at a time, in bytes: enough to stream, little enough to share out evenly. */
-enum { CHUNK_BYTES = 128 << 10 };
-/* Where a row of a fits into NEAR_BYTES, half of the smallest first cache, one row of weights after the other is a single stream,
- * the fastest way to read. Where it does not it is fetched again for every row of weights and is in the way of the stream: then
- * SIDE_BY_SIDE rows share what is read of it. Asking for lines ahead by hand makes both slower (docs/SPEED.md). */
-enum { NEAR_BYTES = 16 << 10, SIDE_BY_SIDE = 8 };
-/* Sums of one pair of rows, each of every NEAR_PARTS-th vector: as many as k says and not m, so that a row of c has the same
- * bits whatever stands beside it. */
-enum { NEAR_PARTS = 4, FAR_PARTS = 2, MOST_SUMS = 16 };
+/* Where a row of a fits into NEAR_BYTES, one row of weights after the other is a single stream, the fastest way to read. Where it does
+ * not fit it is fetched again for every row of weights and is in the way of the stream: then SIDE_BY_SIDE rows share what is read of
+ * it. */
+enum { NEAR_BYTES = 32 << 10, SIDE_BY_SIDE = 8 };
+/* Columns that a group of rows of a goes through before the next group: one group and the weights of so many columns stay in the
+ * second cache. */
+enum { BLOCK = 4 * SIDE_BY_SIDE };
+/* Sums of one pair of rows, each of every PARTS-th vector: always as many, so that a row of c has the same bits whatever stands
+ * beside it. */
+enum { PARTS = 2, MOST_SUMS = 16 };
 
 LM_INLINE vf weight(const void *weights, bool bf16, int64_t at)
 {
     return bf16 ? vload_bf16((const uint16_t *)weights + at) : vload((const float *)weights + at);
 }
 
-/* sums[j*m + i] = row i of a times row j of the weights. Inlined with constant m, rows, parts and type. */
-LM_INLINE void dot_rows(const int m, const int rows, const int parts, const bool bf16, int64_t k, const float *a,
+/* sums[j*m + i] = row i of a times row j of the weights. Inlined with constant m, rows and type. */
+LM_INLINE void dot_rows(const int m, const int rows, const bool bf16, int64_t k, const float *a,
                         int64_t a_stride, const void *weights, int64_t stride, float *sums)
 {
+    const int parts = PARTS;
     vf part[MOST_SUMS];
     LM_UNROLL for (int i = 0; i < parts * m * rows; i++)
         part[i] = vset(0);
     const int64_t whole = k / (parts * LM_W) * (parts * LM_W);
+    const int64_t element = bf16 ? 2 : 4;
     for (int64_t p = 0; p < whole; p += parts * LM_W) {
+        LM_UNROLL for (int64_t line = 0; line < rows * parts * LM_W * element; line += 64)
+            vahead((const char *)weights + (line / (parts * LM_W * element) * stride + p) * element + line % (parts * LM_W * element));
         vf x[MOST_SUMS];
         LM_UNROLL for (int i = 0; i < m * parts; i++)
             x[i] = vload(a + i / parts * a_stride + p + i % parts * LM_W);
@@ -58,22 +63,19 @@ static int rows_at_once(int m, int64_t k)
     return m == 1 ? SUMS : m == 2 ? SUMS / 2 : SUMS / 4;
 }
 
-/* `rows` 0: a single one because a is near; else as many as rows_at_once says, or one of those left over. */
-#define CASE(m, rows, parts)                                                                                          \
+#define CASE(m, rows)                                                                                                 \
     case 16 * (m) + (rows):                                                                                           \
-        dot_rows(m, rows ? rows : 1, parts, bf16, k, a, a_stride, weights, stride, sums);                             \
+        dot_rows(m, rows, bf16, k, a, a_stride, weights, stride, sums);                                               \
         break;
 LM_INLINE void dot(const bool bf16, int m, int rows, int64_t k, const float *a, int64_t a_stride, const void *weights,
                    int64_t stride, float *sums)
 {
-    const bool near = k * (int64_t)sizeof(float) <= NEAR_BYTES;
-    switch (16 * m + (near ? 0 : rows)) {
-        CASE(1, 0, NEAR_PARTS) CASE(2, 0, NEAR_PARTS) CASE(3, 0, NEAR_PARTS) CASE(4, 0, NEAR_PARTS)
-        CASE(1, 1, FAR_PARTS) CASE(2, 1, FAR_PARTS) CASE(3, 1, FAR_PARTS) CASE(4, 1, FAR_PARTS)
+    switch (16 * m + rows) {
+        CASE(1, 1) CASE(2, 1) CASE(3, 1) CASE(4, 1)
 #if defined(LM_SIMD_AVX512)
-        CASE(1, 8, FAR_PARTS) CASE(2, 4, FAR_PARTS) CASE(3, 2, FAR_PARTS) CASE(4, 2, FAR_PARTS)
+        CASE(1, 8) CASE(2, 4) CASE(3, 2) CASE(4, 2)
 #else
-        CASE(1, 4, FAR_PARTS) CASE(2, 2, FAR_PARTS)
+        CASE(1, 4) CASE(2, 2)
 #endif
     }
 }
@@ -110,17 +112,13 @@ static void columns_of(const struct lm_matmul *op, int64_t row, int m, int64_t f
 
 void lm_simd_matvec(struct lm_device *device, const struct lm_matmul *op)
 {
-    const int64_t row_bytes = op->k * (op->b.dtype == LM_BF16 ? 2 : 4);
-    const int64_t wanted = (CHUNK_BYTES / row_bytes + SIDE_BY_SIDE - 1) / SIDE_BY_SIDE * SIDE_BY_SIDE;
-    const int64_t share = (op->n + device->threads - 1) / device->threads;
-    const int64_t chunk = wanted > share ? share : wanted > SIDE_BY_SIDE ? wanted : SIDE_BY_SIDE;
+    const int64_t chunk = lm_rows_at_a_time(device, op->n, op->b.stride * (op->b.dtype == LM_BF16 ? 2 : 4), SIDE_BY_SIDE);
 #pragma omp parallel for num_threads(device->threads) schedule(dynamic, 1) if (op->n * op->k > 4 * LM_SIMD_ALONE)
     for (int64_t from = 0; from < op->n; from += chunk) {
         const int64_t end = from + chunk < op->n ? from + chunk : op->n;
         /* Up to four rows of a at once; the weights are read from memory for the first of them and from the cache after. */
-        for (int64_t block = from; block < end; block += SIDE_BY_SIDE)
+        for (int64_t block = from; block < end; block += BLOCK)
             for (int64_t row = 0; row < op->m; row += 4)
-                columns_of(op, row, op->m - row < 4 ? (int)(op->m - row) : 4, block,
-                           block + SIDE_BY_SIDE < end ? block + SIDE_BY_SIDE : end);
+                columns_of(op, row, op->m - row < 4 ? (int)(op->m - row) : 4, block, block + BLOCK < end ? block + BLOCK : end);
     }
 }

@@ -1,4 +1,4 @@
-#include "simd.h"
+#include "blocks.h"
 
 #include <math.h>
 
@@ -40,6 +40,15 @@ void lm_simd_embed(struct lm_device *device, int64_t rows, int64_t width, const 
 {
 #pragma omp parallel for num_threads(device->threads) schedule(static) if (rows * width > LM_SIMD_ALONE)
     for (int64_t r = 0; r < rows; r++) {
+        if (lm_dtype_is_block(table.dtype)) {
+            lm_convert(LM_F32, out + r * width, table.dtype, lm_block_row(&table, ids[r]), (size_t)width);
+            for (int64_t i = 0; positions && i < width; i += LM_W)
+                vstore_n(out + r * width + i,
+                         vload_n(out + r * width + i, width - i) +
+                             vload_any(positions_table.data, positions_table.dtype == LM_BF16,
+                                       positions[r] * positions_table.stride + i, width - i), width - i);
+            continue;
+        }
         int64_t from = ids[r] * table.stride, place = positions ? positions[r] * positions_table.stride : 0;
         for (int64_t i = 0; i < width; i += LM_W) {
             vf v = vload_any(table.data, table.dtype == LM_BF16, from + i, width - i);
@@ -51,28 +60,31 @@ void lm_simd_embed(struct lm_device *device, int64_t rows, int64_t width, const 
 }
 
 /* The columns [from, end) of one row of `dout` are added to row `at` of `table`. */
-static void add_columns(int64_t width, int64_t from, int64_t end, const float *dout, float *table, int64_t at)
+static void add_columns(int64_t from, int64_t end, const float *dout, const struct lm_matrix *table, int64_t at)
 {
-    float *to = table + at * width;
-    for (int64_t i = from; i < end; i += LM_W)
-        vstore_n(to + i, vload_n(to + i, end - i) + vload_n(dout + i, end - i), end - i);
+    const bool bf16 = table->dtype == LM_BF16;
+    for (int64_t i = from; table->data && i < end; i += LM_W) {
+        const int64_t place = at * table->stride + i;
+        const vf sum = vload_any(table->data, bf16, place, end - i) + vload_n(dout + i, end - i);
+        if (bf16)
+            vstore_bf16_n((uint16_t *)table->data + place, sum, end - i);
+        else
+            vstore_n((float *)table->data + place, sum, end - i);
+    }
 }
 
 /* Each thread owns columns and goes through all rows in order: no two write one place, and the order of sums is fixed. */
 void lm_simd_embed_backward(struct lm_device *device, int64_t rows, int64_t width, const int32_t *ids, const float *dout,
-                            float *dtable, int64_t vocabulary, const int32_t *positions, float *dpositions,
-                            int64_t position_count)
+                            struct lm_matrix dtable, const int32_t *positions, struct lm_matrix dpositions)
 {
-    (void)vocabulary, (void)position_count;
     int64_t lines = (width + 15) / 16, share = (lines + device->threads - 1) / device->threads * 16;
 #pragma omp parallel for num_threads(device->threads) schedule(static) if (rows * width > LM_SIMD_ALONE)
     for (int64_t from = 0; from < width; from += share) {
         int64_t end = from + share < width ? from + share : width;
         for (int64_t r = 0; r < rows; r++) {
-            if (dtable)
-                add_columns(width, from, end, dout + r * width, dtable, ids[r]);
-            if (dpositions)
-                add_columns(width, from, end, dout + r * width, dpositions, positions[r]);
+            add_columns(from, end, dout + r * width, &dtable, ids[r]);
+            if (positions)
+                add_columns(from, end, dout + r * width, &dpositions, positions[r]);
         }
     }
 }

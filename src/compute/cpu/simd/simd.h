@@ -57,6 +57,18 @@ size_t lm_simd_matmul_scratch(struct lm_device *device, const struct lm_matmul *
 enum { LM_MATVEC_ROWS = 16 };
 void lm_simd_matvec(struct lm_device *device, const struct lm_matmul *op);
 
+/* Rows of weights that one thread takes at a time, in multiples of `step`: a quarter of its share, for it to be shared out evenly, but
+ * neither so few bytes that beginning a stream counts nor more than it takes for that. */
+static inline int64_t lm_rows_at_a_time(const struct lm_device *device, int64_t rows, int64_t row_bytes, int64_t step)
+{
+    enum { LEAST = 128 << 10, MOST = 512 << 10 };
+    const int64_t share = (rows + device->threads - 1) / device->threads;
+    int64_t bytes = share * row_bytes / 4;
+    bytes = bytes < LEAST ? LEAST : bytes > MOST ? MOST : bytes;
+    const int64_t wanted = (bytes / row_bytes + step - 1) / step * step;
+    return wanted > share ? share : wanted > step ? wanted : step;
+}
+
 /* attention.c, attention_backward.c */
 void lm_simd_attention(struct lm_device *device, const struct lm_attention *op);
 void lm_simd_attention_backward(struct lm_device *device, const struct lm_attention *op);
@@ -78,8 +90,7 @@ void lm_simd_rms_norm_backward(struct lm_device *device, int64_t rows, int64_t g
 void lm_simd_embed(struct lm_device *device, int64_t rows, int64_t width, const int32_t *ids, struct lm_matrix table,
                    const int32_t *positions, struct lm_matrix positions_table, float *out);
 void lm_simd_embed_backward(struct lm_device *device, int64_t rows, int64_t width, const int32_t *ids, const float *dout,
-                            float *dtable, int64_t vocabulary, const int32_t *positions, float *dpositions,
-                            int64_t position_count);
+                            struct lm_matrix dtable, const int32_t *positions, struct lm_matrix dpositions);
 void lm_simd_rope_angles(struct lm_device *device, int64_t rows, int64_t half, const int32_t *positions,
                          const float *inverse_frequency, float scale, float *angles);
 void lm_simd_rope(struct lm_device *device, int64_t rows, int64_t heads, int64_t head_size, float *x, int64_t stride,
@@ -106,7 +117,7 @@ void lm_simd_convert(struct lm_device *device, int64_t count, enum lm_dtype from
 /* loss.c, optimizer.c */
 void lm_simd_cross_entropy(struct lm_device *device, int64_t rows, int64_t vocabulary, float *logits, int64_t stride,
                            const int32_t *targets, float scale, bool gradient, float *loss);
-double lm_simd_sum_squares(struct lm_device *device, int64_t count, const float *x);
+double lm_simd_sum_squares(struct lm_device *device, int64_t count, enum lm_dtype type, const void *x);
 void lm_simd_adamw(struct lm_device *device, const struct lm_adamw *op);
 
 #endif

@@ -6,7 +6,8 @@
  *     float dot = vsum(sum);
  *
  * GCC's vector extension gives + - * / and the integer operations; only what it lacks is written per instruction set here.
- * CMake compiles this folder once for each of them, with LM_SIMD_SCALAR, LM_SIMD_AVX2 or LM_SIMD_AVX512 defined. The scalar
+ * CMake compiles this folder once for each of them, with LM_SIMD_SCALAR, LM_SIMD_AVX2, LM_SIMD_AVX512 or
+ * LM_SIMD_AVX512VNNI (AVX-512 with products of bytes) defined. The scalar
  * build is plain C with vectors of four, which any compiler target turns into what it has.
  */
 #ifndef LOAM_COMPUTE_CPU_SIMD_VECTOR_H
@@ -16,6 +17,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(LM_SIMD_AVX512VNNI)
+#define LM_SIMD_AVX512 1
+#endif
 #if defined(LM_SIMD_AVX512)
 #include <immintrin.h>
 #define LM_W 16
@@ -165,25 +169,48 @@ LM_INLINE vf vsqrt(vf a)
 #endif
 }
 
-/* Sum and greatest of all places, always in the same order: halves folded onto each other. */
+/* Sum and greatest of all places, always in the same order: halves folded onto each other. Written out in registers where the
+ * compiler would go through memory. */
+#if defined(LM_SIMD_AVX2) || defined(LM_SIMD_AVX512)
+#if defined(LM_SIMD_AVX512)
+#define LM_FOLD(a, op) _mm256_##op##_ps(_mm512_castps512_ps256((__m512)(a)), _mm512_extractf32x8_ps((__m512)(a), 1))
+#else
+#define LM_FOLD(a, op) ((__m256)(a))
+#endif
 LM_INLINE float vsum(vf a)
 {
-    float x[LM_W];
-    vstore(x, a);
-    for (int half = LM_W / 2; half; half /= 2)
-        for (int i = 0; i < half; i++)
-            x[i] += x[i + half];
-    return x[0];
+    const __m256 eight = LM_FOLD(a, add);
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
 
 LM_INLINE float vgreatest(vf a)
 {
-    float x[LM_W];
-    vstore(x, a);
-    for (int half = LM_W / 2; half; half /= 2)
-        for (int i = 0; i < half; i++)
-            x[i] = x[i] > x[i + half] ? x[i] : x[i + half];
-    return x[0];
+    const __m256 eight = LM_FOLD(a, max);
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+#else
+LM_INLINE float vsum(vf a)
+{
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+
+LM_INLINE float vgreatest(vf a)
+{
+    const float even = a[0] > a[2] ? a[0] : a[2], odd = a[1] > a[3] ? a[1] : a[3];
+    return even > odd ? even : odd;
+}
+#endif
+
+/* How far ahead weights are asked for when each is read once: more than a page, since the processor's own prefetching ends at its
+ * border (docs/SPEED.md has what other distances gave). What lies behind the end is asked for as well, which harms nothing. */
+enum { LM_AHEAD = 4096 };
+LM_INLINE void vahead(const void *weights)
+{
+    __builtin_prefetch((const char *)weights + LM_AHEAD);
 }
 
 /* bf16: the upper half of a float. Rounding is to nearest, ties to even; NaN stays NaN. */

@@ -1,0 +1,220 @@
+/* Layouts: places in a block, packed by lifetime. */
+#include "base.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct lm_place *append(struct lm_layout *layout, void **where, const char *name, size_t bytes)
+{
+    if (layout->count == layout->capacity) {
+        const size_t room = layout->capacity ? layout->capacity * 2 : 32;
+        struct lm_place *larger = lm_resize(layout->places, room, sizeof *larger, NULL);
+        if (!larger) {
+            layout->failed = true;
+            return NULL;
+        }
+        layout->places = larger;
+        layout->capacity = room;
+    }
+    struct lm_place *place = &layout->places[layout->count++];
+    *place = (struct lm_place){.name = name, .where = where, .bytes = bytes, .last = LM_ALWAYS};
+    return place;
+}
+
+/* Puts a place at the first multiple of its alignment from `at` on; false where that cannot be addressed. */
+static bool put_at(struct lm_place *place, size_t at, size_t *end)
+{
+    if (at > PTRDIFF_MAX - LM_ALIGN)
+        return false;
+    place->offset = place->adjacent ? at : lm_round_up(at, LM_ALIGN);
+    return lm_add(place->offset, place->bytes, end) && *end <= PTRDIFF_MAX - LM_ALIGN;
+}
+
+static void add_always(struct lm_layout *layout, void **where, const char *name, size_t bytes, bool adjacent)
+{
+    if (layout->failed)
+        return;
+    struct lm_place *place = append(layout, where, name, bytes);
+    if (!place)
+        return;
+    place->adjacent = adjacent;
+    if (!put_at(place, layout->size, &layout->size))
+        layout->failed = true;
+}
+
+void lm_layout_add(struct lm_layout *layout, void **where, const char *name, size_t bytes)
+{
+    add_always(layout, where, name, bytes, false);
+}
+
+void lm_layout_add_adjacent(struct lm_layout *layout, void **where, const char *name, size_t bytes)
+{
+    add_always(layout, where, name, bytes, true);
+}
+
+void lm_layout_add_during(struct lm_layout *layout, void **where, const char *name, size_t bytes, int32_t first, int32_t last)
+{
+    struct lm_place *place = layout->failed ? NULL : append(layout, where, name, bytes);
+    if (!place)
+        return;
+    place->first = first;
+    place->last = last;
+    size_t end;
+    if (!put_at(place, 0, &end))
+        layout->failed = true;
+}
+
+/* --- Packing --- */
+
+static bool always(const struct lm_place *place)
+{
+    return place->last == LM_ALWAYS;
+}
+
+static int64_t span(const struct lm_place *place)
+{
+    return (int64_t)place->last - place->first + 1;
+}
+
+static int by_index(const struct lm_place *a, const struct lm_place *b)
+{
+    return (a > b) - (a < b);    /* of one array: the order in which they were added */
+}
+
+/* Large ones first; those that live long first; large areas of bytes and moments first. */
+static int by_bytes(const void *left, const void *right)
+{
+    const struct lm_place *a = *(struct lm_place *const *)left, *b = *(struct lm_place *const *)right;
+    return a->bytes != b->bytes ? (a->bytes < b->bytes ? 1 : -1) : by_index(a, b);
+}
+
+static int by_span(const void *left, const void *right)
+{
+    const struct lm_place *a = *(struct lm_place *const *)left, *b = *(struct lm_place *const *)right;
+    return span(a) != span(b) ? (span(a) < span(b) ? 1 : -1) : by_bytes(left, right);
+}
+
+static int by_area(const void *left, const void *right)
+{
+    const struct lm_place *a = *(struct lm_place *const *)left, *b = *(struct lm_place *const *)right;
+    const double x = (double)a->bytes * (double)span(a), y = (double)b->bytes * (double)span(b);
+    return x < y ? 1 : x > y ? -1 : by_index(a, b);
+}
+
+static int by_offset(const void *left, const void *right)
+{
+    const struct lm_place *a = *(struct lm_place *const *)left, *b = *(struct lm_place *const *)right;
+    return a->offset != b->offset ? (a->offset > b->offset ? 1 : -1) : by_index(a, b);
+}
+
+/* The lowest place from `base` on that is free of the `count` places of `near`, which are sorted by offset. */
+static size_t lowest(struct lm_place *const *near, size_t count, size_t base, size_t bytes)
+{
+    size_t at = base;
+    for (size_t i = 0; i < count; i++) {
+        if (near[i]->offset >= at && near[i]->offset - at >= bytes)
+            return at;
+        const size_t end = lm_round_up(near[i]->offset + near[i]->bytes, LM_ALIGN);
+        at = end > at ? end : at;
+    }
+    return at;
+}
+
+/* Places `order` one after the other; gives the end of all, or SIZE_MAX. `near` has room for all. */
+static size_t place_all(struct lm_place **order, size_t count, size_t base, struct lm_place **near)
+{
+    size_t most = base;
+    for (size_t i = 0; i < count; i++) {
+        struct lm_place *place = order[i];
+        size_t beside = 0, end;
+        for (size_t j = 0; j < i; j++)
+            if (order[j]->first <= place->last && place->first <= order[j]->last)
+                near[beside++] = order[j];
+        qsort(near, beside, sizeof *near, by_offset);
+        if (!put_at(place, lowest(near, beside, base, place->bytes), &end))
+            return SIZE_MAX;
+        most = end > most ? end : most;
+    }
+    return most;
+}
+
+/* What is live when a place comes alive is the most that ever is. */
+static size_t most_live(const struct lm_layout *layout)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < layout->count; i++) {
+        const size_t live = i == 0 || layout->places[i].first != layout->places[i - 1].first
+                                ? lm_layout_live(layout, layout->places[i].first) : 0;
+        most = live > most ? live : most;
+    }
+    return most;
+}
+
+void lm_layout_pack(struct lm_layout *layout)
+{
+    static int (*const orders[])(const void *, const void *) = {by_bytes, by_span, by_area};
+    enum { ORDERS = sizeof orders / sizeof *orders };
+    if (layout->rough && !layout->failed)
+        layout->size = most_live(layout);
+    if (layout->failed || layout->rough)
+        return;
+    struct lm_place **order = lm_alloc(2 * layout->count + 1, sizeof(struct lm_place *), NULL);
+    if (!order) {
+        layout->failed = true;
+        return;
+    }
+    size_t count = 0, base = 0, best = SIZE_MAX, end;
+    int chosen = 0;
+    for (size_t i = 0; i < layout->count; i++)
+        if (!always(&layout->places[i]))
+            order[count++] = &layout->places[i];
+        else if (!put_at(&layout->places[i], base, &base))
+            layout->failed = true;
+    base = lm_round_up(base, LM_ALIGN);
+    for (int i = 0; i <= ORDERS && !layout->failed; i++) {    /* each once, then the best again */
+        qsort(order, count, sizeof *order, orders[i < ORDERS ? i : chosen]);
+        end = place_all(order, count, base, order + count);
+        if (i < ORDERS && end < best)
+            best = end, chosen = i;
+    }
+    layout->size = best;
+    if (best == SIZE_MAX)
+        layout->failed = true;
+    lm_free(order);
+}
+
+size_t lm_layout_live(const struct lm_layout *layout, int32_t moment)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < layout->count; i++) {
+        const struct lm_place *place = &layout->places[i];
+        if (place->first <= moment && moment <= place->last)
+            sum += lm_round_up(place->bytes, LM_ALIGN);
+    }
+    return sum;
+}
+
+int lm_layout_check(const struct lm_layout *layout, loam_error *error)
+{
+    if (layout->failed)
+        return lm_fail(error, LOAM_ENOMEM, "not enough memory: a layout of %zu places is larger than this machine "
+                       "can address", layout->count);
+    return LOAM_OK;
+}
+
+void lm_layout_bind(const struct lm_layout *layout, void *block)
+{
+    if (layout->failed)
+        return;
+    for (size_t i = 0; i < layout->count; i++) {
+        const struct lm_place *place = &layout->places[i];
+        if (place->where)
+            *place->where = (char *)block + place->offset;
+    }
+}
+
+void lm_layout_free(struct lm_layout *layout)
+{
+    lm_free(layout->places);
+    *layout = (struct lm_layout){0};
+}

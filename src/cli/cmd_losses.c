@@ -1,0 +1,110 @@
+/* loam look losses */
+#include "common.h"
+#include "look/look.h"
+
+#include <langinfo.h>
+#include <math.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+struct curves {
+    struct lm_series *series;
+    size_t count;
+};
+
+static int read_one(struct curves *curves, const char *run, const char *key, loam_error *error)
+{
+    struct lm_series *series = &curves->series[curves->count];
+    int code = lm_look_losses(run, key, series, error);
+    if (code != LOAM_OK)
+        return code;
+    if (series->count)
+        curves->count++;
+    else
+        lm_series_free(series);
+    return LOAM_OK;
+}
+
+/* Of every run what --key names; where it is not given, the loss and the evaluation's loss. */
+static int read_all(const struct arguments *arguments, struct curves *curves, loam_error *error)
+{
+    const char *key = arguments->values[OPT_KEY].text;
+    curves->series = lm_alloc(2 * arguments->operand_count, sizeof *curves->series, error);
+    int code = curves->series ? LOAM_OK : LOAM_ENOMEM;
+    for (size_t i = 0; code == LOAM_OK && i < arguments->operand_count; i++) {
+        code = read_one(curves, arguments->operands[i], key ? key : "loss", error);
+        if (code == LOAM_OK && !key)
+            code = read_one(curves, arguments->operands[i], "eval_loss", error);
+    }
+    if (code == LOAM_OK && !curves->count)
+        code = lm_fail(error, LOAM_EFORMAT, "%s%s: found no line with '%s'", arguments->operands[0],
+                       arguments->operand_count > 1 ? " and the others" : "", key ? key : "loss");
+    return code;
+}
+
+static int print_series(const struct curves *curves)
+{
+    struct lm_bytes out = {0};
+    struct lm_json_writer writer = lm_json_writer(&out, 0);
+    lm_json_begin_array(&writer);
+    for (size_t s = 0; s < curves->count; s++) {
+        const struct lm_series *series = &curves->series[s];
+        lm_json_begin_object(&writer);
+        lm_json_key(&writer, "name");
+        lm_json_text(&writer, series->name);
+        lm_json_key(&writer, "steps");
+        lm_json_begin_array(&writer);
+        for (size_t i = 0; i < series->count; i++)
+            lm_json_int(&writer, (int64_t)series->x[i]);
+        lm_json_end_array(&writer);
+        lm_json_key(&writer, "values");
+        lm_json_begin_array(&writer);
+        for (size_t i = 0; i < series->count; i++)
+            lm_json_double(&writer, series->y[i]);
+        lm_json_end_array(&writer);
+        lm_json_end_object(&writer);
+    }
+    lm_json_end_array(&writer);
+    return print_json(&writer);
+}
+
+static int output_columns(void)
+{
+    struct winsize size;
+    if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 30)
+        return size.ws_col - 1;
+    return 79;
+}
+
+static int draw(const struct arguments *arguments, const struct curves *curves)
+{
+    const struct lm_chart chart = {.title = arguments->values[OPT_KEY].text ? arguments->values[OPT_KEY].text : "loss",
+                                   .x_label = "step", .y_label = NULL, .series = curves->series, .count = curves->count};
+    const bool braille = isatty(STDOUT_FILENO) && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    struct lm_bytes text = {0};
+    loam_error error;
+    int code = LOAM_OK;
+    if (arguments->values[OPT_SVG].given)
+        code = lm_chart_svg(&chart, arguments->values[OPT_SVG].text, &error);
+    else
+        code = lm_chart_text(&chart, output_columns(), 18, braille, may_colour(stdout), &text, &error);
+    if (code == LOAM_OK && text.length)
+        fwrite(text.data, 1, text.length, stdout);
+    lm_bytes_free(&text);
+    return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
+}
+
+int command_look_losses(const struct arguments *arguments)
+{
+    struct curves curves = {0};
+    loam_error error;
+    int code = read_all(arguments, &curves, &error);
+    int status = code != LOAM_OK                          ? complain_error(&error)
+                 : arguments->values[OPT_JSON].given ? print_series(&curves)
+                                                     : draw(arguments, &curves);
+    for (size_t i = 0; i < curves.count; i++)
+        lm_series_free(&curves.series[i]);
+    lm_free(curves.series);
+    return status;
+}
