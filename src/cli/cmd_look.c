@@ -1,6 +1,6 @@
-/* loam look weights, logits, step */
-#include "common.h"
-#include "look/look.h"
+/* loam look */
+#include "show.h"
+#include "subject.h"
 #include "tensor/tensor.h"
 
 #include <inttypes.h>
@@ -62,51 +62,165 @@ static int print_tensors(const struct lm_tensors *tensors)
     return status;
 }
 
+/* Ranges, or the way from one to the other. */
+static int show_weights(const struct arguments *arguments, const struct lm_tensors *tensors)
+{
+    struct lm_tensors *other = NULL;
+    struct lm_page *page;
+    loam_error error;
+    int code = arguments->operand_count > 1 ? lm_tensors_open(arguments->operands[1], &other, &error) : LOAM_OK;
+    if (code == LOAM_OK)
+        code = lm_look_weights(tensors, other, &page, &error);
+    const int status = code == LOAM_OK ? show_page(arguments, page) : complain_error(&error);
+    lm_tensors_close(other);
+    return status;
+}
+
 int command_look_weights(const struct arguments *arguments)
 {
+    const struct argument *values = arguments->values;
     struct lm_tensors *tensors;
     loam_error error;
+    int status;
     if (lm_tensors_open(arguments->operands[0], &tensors, &error) != LOAM_OK)
         return complain_error(&error);
-    int status = arguments->values[OPT_JSON].given ? print_tensor_list(tensors) : print_tensors(tensors);
+    if (values[OPT_RANGES].given || values[OPT_HTML].given || values[OPT_SVG].given || values[OPT_OUT].given ||
+        arguments->operand_count > 1)
+        status = show_weights(arguments, tensors);
+    else
+        status = values[OPT_JSON].given ? print_tensor_list(tensors) : print_tensors(tensors);
     lm_tensors_close(tensors);
     return status;
 }
 
-/* Opens the model with its weights as they stand, or in fp32 where gradients are wanted; `look` writes the file. */
-static int look_at(const struct arguments *arguments, bool step)
+int command_look_tokens(const struct arguments *arguments)
 {
-    const char *text = needed(arguments, OPT_IDS), *path = text ? needed(arguments, OPT_OUT) : NULL;
-    if (!path)
-        return EXIT_USAGE;
-    struct lm_ids ids = {0};
-    struct lm_device *device = NULL;
-    struct lm_model *model = NULL;
+    struct lm_tokenizer *tokenizer;
+    struct lm_page *page;
+    struct lm_bytes text = {0};
     loam_error error;
-    const struct lm_model_options options = {.load = step, .dtype = LM_F32};
-    int code = read_ids(text, strlen(text), "--ids", &ids, &error);
+    const unsigned flags = (arguments->values[OPT_SPECIAL].given ? LM_ENCODE_SPECIAL : 0u) |
+                           (arguments->values[OPT_ADD_SPECIAL].given ? LM_ENCODE_ADD_SPECIAL : 0u);
+    if (!arguments->values[OPT_SENTENCE].given) {
+        complain("look tokens: option '--sentence' is missing; usage: loam look tokens %s", arguments->command->operands);
+        return EXIT_USAGE;
+    }
+    if (lm_tokenizer_load(arguments->operands[0], &tokenizer, &error) != LOAM_OK)
+        return complain_error(&error);
+    int code = read_sentence(arguments, &text, &error);
     if (code == LOAM_OK)
-        code = lm_device_open(&(struct lm_device_options){.threads = thread_count(arguments)}, &device, &error);
+        code = lm_look_tokens(tokenizer, text.data ? text.data : "", text.length, flags, &page, &error);
+    lm_bytes_free(&text);
+    lm_tokenizer_free(tokenizer);
+    return code == LOAM_OK ? show_page(arguments, page) : complain_error(&error);
+}
+
+/* --- On a sequence --- */
+
+/* Makes the page of one command; or, for files of tensors, writes it and leaves the page NULL. */
+typedef int looker(const struct arguments *arguments, const struct lm_subject *subject, bool tensors, struct lm_page **page,
+                   loam_error *error);
+
+static int look_at(const struct arguments *arguments, bool load, enum show_form other, looker *look)
+{
+    const bool sentence = arguments->values[OPT_SENTENCE].given, ids = arguments->values[OPT_IDS].given;
+    struct subject subject;
+    struct lm_page *page = NULL;
+    loam_error error;
+    if (sentence == ids) {
+        complain("%s: %s; usage: loam %s %s", arguments->command->name, sentence ? "found both --sentence and --ids, wanted one" :
+                 "option '--sentence' or '--ids' is missing", arguments->command->name, arguments->command->operands);
+        return EXIT_USAGE;
+    }
+    int code = subject_open(arguments, load, &subject, &error);
+    if (code != LOAM_OK)
+        return complain_error(&error);
+    code = look(arguments, &subject.look, show_form(arguments, other) == SHOW_TENSORS, &page, &error);
+    subject_close(&subject);
+    if (code != LOAM_OK)
+        return complain_error(&error);
+    return page ? show_page(arguments, page) : EXIT_DONE;
+}
+
+static int attention(const struct arguments *arguments, const struct lm_subject *subject, bool tensors, struct lm_page **page,
+                     loam_error *error)
+{
+    const struct argument *values = arguments->values;
+    const struct lm_attention_choice choice = {.layer = values[OPT_LAYER].given ? values[OPT_LAYER].whole : -1,
+                                               .head = values[OPT_HEAD].given ? values[OPT_HEAD].whole : -1};
+    if (tensors)
+        return lm_look_attention_write(subject, values[OPT_OUT].text, error);
+    if (show_form(arguments, SHOW_TENSORS) != SHOW_HTML)
+        return lm_look_attention(subject, &choice, page, error);
+    struct lm_bytes html = {0};
+    int code = lm_look_attention_html(subject, &html, error);
+    if (code == LOAM_OK && values[OPT_OUT].text)
+        code = lm_file_replace(values[OPT_OUT].text, html.data, html.length, error);
+    else if (code == LOAM_OK)
+        fwrite(html.data, 1, html.length, stdout);
+    lm_bytes_free(&html);
+    return code;
+}
+
+static int logits(const struct arguments *arguments, const struct lm_subject *subject, bool tensors, struct lm_page **page,
+                  loam_error *error)
+{
+    if (tensors)
+        return lm_look_logits(subject->model, subject->ids, subject->count, arguments->values[OPT_OUT].text, error);
+    const char *top = arguments->values[OPT_TOP].text;
+    int64_t candidates = 0;
+    int code = lm_parse_int(top, &candidates, error);
+    return code ? code : lm_look_predictions(subject, candidates, page, error);
+}
+
+static int step(const struct arguments *arguments, const struct lm_subject *subject, bool tensors, struct lm_page **page,
+                loam_error *error)
+{
+    const struct argument *values = arguments->values;
+    double loss;
+    if (!tensors)
+        return lm_look_training(subject, values[OPT_LR].given ? values[OPT_LR].number : -1, page, error);
+    int code = lm_look_step(subject->model, subject->ids, subject->count, values[OPT_OUT].text, &loss, error);
     if (code == LOAM_OK)
-        code = lm_model_open(arguments->operands[0], device, &options, &model, &error);
-    double loss = 0;
-    if (code == LOAM_OK)
-        code = step ? lm_look_step(model, ids.data, (int64_t)ids.length, path, &loss, &error)
-                    : lm_look_logits(model, ids.data, (int64_t)ids.length, path, &error);
-    if (code == LOAM_OK && step)
-        note("%s: the loss is %.6f", path, loss);
-    lm_model_close(model);
-    lm_device_close(device);
-    lm_ids_free(&ids);
-    return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
+        note("%s: the loss is %.6f", values[OPT_OUT].text, loss);
+    return code;
+}
+
+static int norms(const struct arguments *arguments, const struct lm_subject *subject, bool tensors, struct lm_page **page,
+                 loam_error *error)
+{
+    (void)arguments, (void)tensors;
+    return lm_look_norms(subject, page, error);
+}
+
+static int neurons(const struct arguments *arguments, const struct lm_subject *subject, bool tensors, struct lm_page **page,
+                   loam_error *error)
+{
+    (void)arguments, (void)tensors;
+    return lm_look_neurons(subject, page, error);
+}
+
+int command_look_attention(const struct arguments *arguments)
+{
+    return look_at(arguments, false, SHOW_TENSORS, attention);
 }
 
 int command_look_logits(const struct arguments *arguments)
 {
-    return look_at(arguments, false);
+    return look_at(arguments, false, SHOW_TENSORS, logits);
 }
 
 int command_look_step(const struct arguments *arguments)
 {
-    return look_at(arguments, true);
+    return look_at(arguments, true, SHOW_TENSORS, step);
+}
+
+int command_look_norms(const struct arguments *arguments)
+{
+    return look_at(arguments, false, SHOW_TEXT, norms);
+}
+
+int command_look_neurons(const struct arguments *arguments)
+{
+    return look_at(arguments, false, SHOW_TEXT, neurons);
 }

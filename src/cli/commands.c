@@ -71,17 +71,41 @@ const struct command command_table[] = {
      "file a chat, under $XDG_DATA_HOME/loam/chat (~/.local/share/loam/chat), in the form that loam finetune reads. Where standard input is no "
      "terminal, each of its lines is a turn.",
      "loam chat loam-quickstart --temperature 0", command_chat},
-    {CMD_LOOK_WEIGHTS, "look weights", "FILE|MODEL", 1, 1, "list the tensors of a model or a safetensors file",
-     "One line a tensor: type, shape, bytes and name. A file that breaks the format ends the program with 1.",
-     "loam look weights model", command_look_weights},
-    {CMD_LOOK_LOGITS, "look logits", "MODEL --ids \"N N ...\" -o FILE", 1, 1, "write a model's logits for a sequence of ids",
-     "Writes a safetensors file with one F32 tensor, logits [positions, vocabulary]. No token is added, and no tokenizer "
-     "is needed.",
+    {CMD_LOOK_TOKENS, "look tokens", "MODEL|FILE --sentence TEXT", 1, 1, "see how a text is cut into tokens",
+     "Shows every token with its id, its place in the text and its bytes. A blank is shown as a dot, a line's end as an arrow.",
+     "loam look tokens model --sentence 'Your journey starts with one step'", command_look_tokens},
+    {CMD_LOOK_ATTENTION, "look attention", "MODEL (--sentence TEXT | --ids \"N N ...\")", 1, 1, "see which token looks at which",
+     "Shows the mean over all layers and heads, what every head does, and attention rollout; with --layer and --head one of them. --html "
+     "is an interactive page with all layers and heads, -o FILE.safetensors all weights as numbers.",
+     "loam look attention model --sentence 'Your journey starts with one step' --layer 0\n"
+     "loam look attention model --sentence 'Your journey starts with one step' -o attention.html", command_look_attention},
+    {CMD_LOOK_LOGITS, "look logits", "MODEL (--sentence TEXT | --ids \"N N ...\")", 1, 1, "see what a model expects at every position",
+     "Shows the likeliest next tokens, the entropy, and what each layer would say (the logit lens). -o FILE writes a safetensors file with "
+     "one F32 tensor, logits [positions, vocabulary], unless FILE ends in .html, .svg, .png or .json. To --ids no token is added, and no "
+     "tokenizer is needed.",
+     "loam look logits model --sentence 'Once upon a time'\n"
      "loam look logits model --ids '1 2 3' --out logits.safetensors", command_look_logits},
-    {CMD_LOOK_STEP, "look step", "MODEL --ids \"N N ...\" -o FILE", 1, 1, "write the loss and all gradients for a sequence of ids",
-     "Writes a safetensors file with loss, the mean over predicting each id from those before it, and every parameter's "
-     "gradient under the parameter's name.",
+    {CMD_LOOK_NORMS, "look norms", "MODEL (--sentence TEXT | --ids \"N N ...\")", 1, 1, "see the sizes of activations and gradients by layer",
+     "Shows for every layer the size of the residual stream, what attention and MLP add to it, and the gradient that comes back.",
+     "loam look norms model --sentence 'Once upon a time'", command_look_norms},
+    {CMD_LOOK_NEURONS, "look neurons", "MODEL (--sentence TEXT | --ids \"N N ...\")", 1, 1, "see what the units of the MLPs do",
+     "Shows for every layer how large activations are, the strongest units and their tokens, and how many are silent or dead.",
+     "loam look neurons model --sentence 'Once upon a time'", command_look_neurons},
+    {CMD_LOOK_WEIGHTS, "look weights", "FILE|MODEL [OTHER]", 1, 2, "list the tensors of a model or a safetensors file",
+     "One line a tensor: type, shape, bytes and name. A file that breaks the format ends the program with 1. --ranges, --html and --svg read "
+     "all numbers: least, most, mean, spread, histograms. With OTHER, how far each tensor has moved from the first to the other.",
+     "loam look weights model\nloam look weights base run/model.safetensors", command_look_weights},
+    {CMD_LOOK_STEP, "look step", "MODEL (--sentence TEXT | --ids \"N N ...\")", 1, 1, "see one step of training: loss, gradients, update",
+     "Shows the loss of predicting each token from those before it, the gradients' norms, and what AdamW's first step makes of them; the "
+     "model stays as it is. -o FILE writes a safetensors file with loss and every parameter's gradient under the parameter's name, unless "
+     "FILE ends in .html, .svg, .png or .json.",
+     "loam look step model --sentence 'Once upon a time'\n"
      "loam look step model --ids '1 2 3' --out step.safetensors", command_look_step},
+    {CMD_LEARN, "learn", "[N] [MODEL]", 0, 2, "lessons: every stage of a language model, run on a sentence",
+     "Without N the list of lessons; with N one of them: what the stage does, the numbers themselves, what to change and try. Every number "
+     "comes from the library; --sentence is yours, --seed draws other vectors, weights and texts, MODEL is looked at instead of the small "
+     "model that is made for the lesson. --html, without N, is one page with all lessons. No file is changed.",
+     "loam learn 5\nloam learn 5 --sentence 'The cat sat on the mat'\nloam learn --html -o lessons.html", command_learn},
     {CMD_SERVE, "serve", "[NAME=]MODEL...", 1, SIZE_MAX, "serve models over HTTP: OpenAI's and Anthropic's APIs, and a page to chat on",
      "Answers POST /v1/chat/completions, /v1/completions, /v1/messages, /v1/messages/count_tokens, /tokenize, /detokenize, /apply-template, and GET "
      "/v1/models, /health, /metrics; the address itself, opened in a browser, is a chat. Requests name a model by its directory's or file's name, "

@@ -11,23 +11,24 @@ static const uint64_t everywhere = ~0ull;
 #define RUNS (ON(TRAIN) | ON(FINETUNE))
 #define PLANS (RUNS | ON(PLAN) | ON(MEASURE))
 #define SAMPLES (ON(GENERATE) | ON(CHAT))
-#define COMPUTES (RUNS | ON(MEASURE) | SAMPLES | ON(QUICKSTART) | ON(EVAL) | ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(BENCH) | \
+#define SEQUENCES (ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(LOOK_ATTENTION) | ON(LOOK_NORMS) | ON(LOOK_NEURONS))
+#define SHOWS (SEQUENCES | ON(LOOK_TOKENS) | ON(LOOK_WEIGHTS) | ON(LEARN))
+#define COMPUTES (RUNS | ON(MEASURE) | SAMPLES | ON(QUICKSTART) | ON(EVAL) | SEQUENCES | ON(LEARN) | ON(BENCH) | \
                   ON(TOKENIZER_TRAIN) | ON(TOKENIZER_ENCODE) | ON(SERVE))
 
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
     [OPT_OUT] = {"out", 'o', KIND_TEXT, .placeholder = "PATH",
-                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | ON(LOOK_LOGITS) | ON(LOOK_STEP) |
-                             ON(QUICKSTART),
-                 .help = "where to write: a directory, for look a file"},
+                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | SHOWS | ON(QUICKSTART),
+                 .help = "where to write: a directory; for look and learn a file, whose ending says what: .html, .svg, .png, .json, .safetensors"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
-                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(EVAL) | ON(GENERATE) | ON(LOOK_WEIGHTS) |
+                  .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(EVAL) | ON(GENERATE) | SHOWS |
                               ON(LOOK_LOSSES) | ON(MEASURE) | ON(BENCH) | ON(DATA_SHOW) | ON(PLAN),
                   .help = "print JSON, for other programs"},
     [OPT_THREADS] = {"threads", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 4096,
                      .commands = COMPUTES | ON(PLAN), .help = "threads to compute with (default: every processor allowed)"},
     [OPT_SEED] = {"seed", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 0, .most = INFINITY,
-                  .commands = RUNS | ON(MEASURE) | SAMPLES | ON(INIT) | ON(QUICKSTART),
+                  .commands = RUNS | ON(MEASURE) | SAMPLES | ON(INIT) | ON(QUICKSTART) | ON(LEARN),
                   .help = "seed of all random numbers: the same seed gives the same result"},
     [OPT_DTYPE] = {"dtype", 0, KIND_CHOICE, .setting = true, .placeholder = "TYPE", .choices = "f32|bf16",
                    .commands = PLANS | ON(INIT), .help = "element type of the weights; in training bf16 has fp32 masters besides, see --masters"},
@@ -63,9 +64,9 @@ const struct option option_table[OPTION_IDS] = {
                    .help = "every line is a text of its own, its end not part of it"},
     [OPT_COMPARE] = {"compare", 0, KIND_FLAG, .commands = ON(TOKENIZER_SHOW),
                      .help = "how many tokens each of the tokenizers makes of the text"},
-    [OPT_ADD_SPECIAL] = {"add-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW),
+    [OPT_ADD_SPECIAL] = {"add-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(LOOK_TOKENS),
                          .help = "add the special tokens that this tokenizer puts around a text"},
-    [OPT_SPECIAL] = {"special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW),
+    [OPT_SPECIAL] = {"special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(LOOK_TOKENS),
                      .help = "special tokens written in the text are tokens, not text"},
     [OPT_SKIP_SPECIAL] = {"skip-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_DECODE),
                           .help = "leave special tokens out"},
@@ -95,7 +96,7 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_SEQ] = {"seq", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = MANY,
                  .commands = PLANS | ON(EVAL) | ON(DATA_SHOW),
                  .help = "positions in a sequence (default: the model's context, at most 1024)"},
-    [OPT_LR] = {"lr", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 100, .commands = RUNS,
+    [OPT_LR] = {"lr", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 100, .commands = RUNS | ON(LOOK_STEP),
                 .help = "the highest learning rate"},
     [OPT_MIN_LR] = {"min-lr", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 100,
                     .commands = RUNS, .help = "the learning rate at the end (default: a tenth of --lr)"},
@@ -147,8 +148,8 @@ const struct option option_table[OPTION_IDS] = {
                   .help = "what the ranks share out: 1 optimizer state, 2 gradients too, 3 weights too"},
     [OPT_FIT] = {"fit", 0, KIND_SIZE, .placeholder = "SIZE", .least = 1, .most = INFINITY, .commands = ON(PLAN),
                  .help = "search what is not set for the fastest ways that take at most this much memory"},
-    [OPT_SVG] = {"svg", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(PLAN) | ON(LOOK_LOSSES),
-                 .help = "draw into an SVG file: the memory of one step; curves (by gnuplot)"},
+    [OPT_SVG] = {"svg", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(PLAN) | ON(LOOK_LOSSES) | SHOWS,
+                 .help = "draw into an SVG file: the memory of one step; curves (by gnuplot); what is looked at"},
     [OPT_COMPARE_WITH] = {"compare", 0, KIND_CHOICE, .placeholder = "WITH", .choices = "deepspeed", .commands = ON(PLAN),
                      .help = "what DeepSpeed's estimators for ZeRO-2 and ZeRO-3 say beside it"},
     [OPT_EVAL_EVERY] = {"eval-every", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 0, .most = MANY,
@@ -177,7 +178,7 @@ const struct option option_table[OPTION_IDS] = {
                    .help = "where encoded data are kept for later runs (default: $XDG_CACHE_HOME/loam or ~/.cache/loam)"},
 
     [OPT_PROMPT] = {"prompt", 0, KIND_TEXT, .placeholder = "TEXT", .commands = ON(GENERATE), .help = "the text to go on from; - takes it from standard input"},
-    [OPT_IDS] = {"ids", 0, KIND_TEXT, .placeholder = "\"N N ...\"", .commands = ON(GENERATE) | ON(LOOK_LOGITS) | ON(LOOK_STEP),
+    [OPT_IDS] = {"ids", 0, KIND_TEXT, .placeholder = "\"N N ...\"", .commands = ON(GENERATE) | SEQUENCES,
                  .help = "token ids, separated by spaces"},
     [OPT_MAX_TOKENS] = {"max-tokens", 0, KIND_INT, .placeholder = "N", .least = 1, .most = MANY, .commands = SAMPLES,
                         .help = "the most tokens to write (default: 256, in chat what the context has room for)"},
@@ -249,4 +250,19 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_CSV] = {"csv", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(MEASURE), .help = "write a table of comma-separated values"},
     [OPT_CHART] = {"chart", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(MEASURE),
                    .help = "draw memory and speed into an SVG file, by gnuplot"},
+
+    [OPT_SENTENCE] = {"sentence", 0, KIND_TEXT, .placeholder = "TEXT", .commands = SEQUENCES | ON(LOOK_TOKENS) | ON(LEARN),
+                      .help = "the text to look at; - takes it from standard input"},
+    [OPT_LAYER] = {"layer", 0, KIND_INT, .placeholder = "N", .least = 0, .most = MANY, .commands = ON(LOOK_ATTENTION),
+                   .help = "one layer, from 0 (default: all)"},
+    [OPT_HEAD] = {"head", 0, KIND_INT, .placeholder = "N", .least = 0, .most = MANY, .commands = ON(LOOK_ATTENTION),
+                  .help = "one head of --layer, from 0 (default: all)"},
+    [OPT_TOP] = {"top", 0, KIND_INT, .placeholder = "N", .standard = "5", .least = 1, .most = 100, .commands = ON(LOOK_LOGITS),
+                 .help = "candidates to show at every position"},
+    [OPT_RANGES] = {"ranges", 0, KIND_FLAG, .commands = ON(LOOK_WEIGHTS), .help = "read all numbers: ranges and histograms"},
+    [OPT_HTML] = {"html", 0, KIND_FLAG, .commands = SHOWS, .help = "print a page for a browser, which needs no network"},
+    [OPT_WIDTH] = {"width", 0, KIND_INT, .placeholder = "N", .least = 40, .most = 1000, .commands = SHOWS,
+                   .help = "columns of text (default: the terminal's, or 80)"},
+    [OPT_COLOUR] = {"colour", 0, KIND_CHOICE, .placeholder = "WHEN", .standard = "auto", .choices = "auto|always|never",
+                    .commands = SHOWS, .help = "colours in the terminal"},
 };

@@ -170,6 +170,8 @@ struct lm_ops {
 
     void (*attention)(struct lm_device *, const struct lm_attention *);
     void (*attention_backward)(struct lm_device *, const struct lm_attention *);
+    /* What attention multiplies v by, for looking: weights [B,H,Tq,Tk], 0 for keys that are not seen. v and out are not read. */
+    void (*attention_weights)(struct lm_device *, const struct lm_attention *, float *weights);
     size_t (*attention_scratch)(struct lm_device *, const struct lm_attention *, bool backward);
 
     /* y = act(x). gate_up is [rows, 2F]: silu(gate)*up with gate the first F columns. Backward of gelu:

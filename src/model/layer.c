@@ -109,6 +109,21 @@ size_t lm_attention_scratch(struct lm_run *run, bool backward)
     return bytes;
 }
 
+static void see(const struct lm_run *run, const struct lm_layer *layer, enum lm_sight sight, const float *data, int64_t width)
+{
+    const struct lm_watcher *watcher = run->model->watcher;
+    if (watcher && watcher->sees)
+        watcher->sees(watcher->user, sight, layer - run->model->layers, data, rows_of(run), width);
+}
+
+static void attend(struct lm_run *run, const struct lm_layer *layer, const struct lm_attention *work)
+{
+    const struct lm_watcher *watcher = run->model->watcher;
+    lm_device_ops(run->model->device)->attention(run->model->device, work);
+    if (watcher && watcher->attends)
+        watcher->attends(watcher->user, layer - run->model->layers, work);
+}
+
 /* Keys and values of the span's rows, which begin at row `at` of the run's, go to the cache, and attention is over all that is
  * there. A cached row is k, then v, as they lie in qkv. */
 static void attend_span(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts,
@@ -139,7 +154,7 @@ static void attend_span(struct lm_run *run, const struct lm_layer *layer, const 
     work.q_start = span->start;
     work.t_k = span->start + span->count;
     work.kv_batch_stride = work.t_k * row;
-    ops->attention(device, &work);
+    attend(run, layer, &work);
 }
 
 static void attend_cached(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts)
@@ -176,28 +191,38 @@ static void activate(struct lm_run *run, const struct lm_activations *acts, floa
 static void enter_mlp(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts)
 {
     lm_norm_forward(run, &layer->norm2, rows_of(run), acts->middle, run->normed);
+    see(run, layer, LM_SIGHT_NORM2, run->normed, run->model->config.width);
     lm_linear_forward(run->model->device, &layer->up, rows_of(run), run->normed, acts->up, false);
+    see(run, layer, LM_SIGHT_UP, acts->up, lm_up_width(&run->model->config));
 }
 
 void lm_layer_forward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts, float *y)
 {
     struct lm_device *device = run->model->device;
+    const struct lm_config *c = &run->model->config;
     const int64_t rows = rows_of(run);
+    see(run, layer, LM_SIGHT_INPUT, acts->x, c->width);
     lm_norm_forward(run, &layer->norm1, rows, acts->x, run->normed);
+    see(run, layer, LM_SIGHT_NORM1, run->normed, c->width);
     lm_linear_forward(device, &layer->qkv, rows, run->normed, acts->qkv, false);
+    see(run, layer, LM_SIGHT_QKV, acts->qkv, lm_qkv_width(c));
     const float *qk = rotate(run, layer, acts);
     if (run->cached) {
         attend_cached(run, layer, acts);
     } else {
         const struct lm_attention work = attention_of(run, layer, acts, qk);
-        lm_device_ops(device)->attention(device, &work);
+        attend(run, layer, &work);
     }
+    see(run, layer, LM_SIGHT_CONTEXT, acts->attention, c->heads * c->head_size);
     add_linear(run, &layer->out, acts->attention, acts->x, acts->middle);
+    see(run, layer, LM_SIGHT_MIDDLE, acts->middle, c->width);
     enter_mlp(run, layer, acts);
     if (!y)
         return;
     activate(run, acts, run->wide);
+    see(run, layer, LM_SIGHT_INNER, run->wide, c->feed_forward);
     add_linear(run, &layer->down, run->wide, acts->middle, y);
+    see(run, layer, LM_SIGHT_OUTPUT, y, c->width);
 }
 
 static void mlp_backward(struct lm_run *run, const struct lm_layer *layer, const struct lm_activations *acts, float *dx,
@@ -247,4 +272,5 @@ void lm_layer_backward(struct lm_run *run, const struct lm_layer *layer, const s
 {
     mlp_backward(run, layer, acts, dx, inner, gradients);
     attention_backward(run, layer, acts, dx, gradients);
+    see(run, layer, LM_SIGHT_GRADIENT, dx, run->model->config.width);
 }

@@ -289,4 +289,35 @@ int lm_pass_go(struct lm_pass *pass, const struct lm_pass_input *input, const st
 int lm_pass_run(struct lm_pass *pass, const struct lm_pass_input *input, float scale, float *gradients,
                 double *loss_sum, float *row_losses, loam_error *error);
 
+/* --- Watching --- */
+
+/* What a layer shows of itself as it runs, whichever pass runs it: in this order in the forward pass, then the gradients. */
+enum lm_sight {
+    LM_SIGHT_INPUT,         /* [R,C] the residual stream before the layer; of layer 0: the embedded tokens */
+    LM_SIGHT_NORM1,         /* [R,C] */
+    LM_SIGHT_QKV,           /* [R,(H+2·KV)·D] as projected: neither normed nor rotated */
+    LM_SIGHT_CONTEXT,       /* [R,H·D] the values, weighted */
+    LM_SIGHT_MIDDLE,        /* [R,C] the residual stream behind attention */
+    LM_SIGHT_NORM2,         /* [R,C] */
+    LM_SIGHT_UP,            /* [R,2F] gate and up, or [R,F] before gelu */
+    LM_SIGHT_INNER,         /* [R,F] the neurons: what is multiplied by Wdown */
+    LM_SIGHT_OUTPUT,        /* [R,C] the residual stream behind the layer */
+    LM_SIGHT_GRADIENT       /* [R,C] backward: the loss by the layer's input */
+};
+/* Called from the thread that runs the model, with arrays that are valid during the call only; may be NULL. A prompt goes through
+ * the cache in chunks of rows, one after the other. `attends` follows each attention: q and k as it saw them, `work->q_start` rows
+ * before the first; lm_ops.attention_weights makes weights of it. A backward pass that recomputes shows layers again. */
+struct lm_watcher {
+    void *user;
+    void (*sees)(void *user, enum lm_sight sight, int64_t layer, const float *data, int64_t rows, int64_t width);
+    void (*attends)(void *user, int64_t layer, const struct lm_attention *work);
+};
+/* All passes and caches of the model are watched from now on; NULL: no more. `watcher` stays the caller's. */
+void lm_model_watch(struct lm_model *model, const struct lm_watcher *watcher);
+/* The rotary frequencies that all layers turn by, [D/2]; zeros where positions are learned. */
+void lm_model_rope(const struct lm_model *model, float *frequencies);
+/* The end of the model on its own: final norm and head over rows [R,C] of a residual stream, whichever layer's it is
+ * (nostalgebraist's logit lens, 2020). logits [R,V]. */
+int lm_model_project(struct lm_model *model, int64_t rows, const float *residual, float *logits, loam_error *error);
+
 #endif

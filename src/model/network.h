@@ -68,6 +68,7 @@ struct lm_model {
     bool random;
     uint64_t seed;
 
+    const struct lm_watcher *watcher;  /* NULL: nobody looks */
     float *biases;                 /* fp32 copies of biases that are not fp32 in one block */
     float *inverse_frequency;      /* [D/2], rotary models */
     struct lm_matrix embedding, positions;

@@ -57,19 +57,28 @@ static double score(const struct query *query, int64_t j)
     return dot * (double)query->work->scale;
 }
 
+/* p[j] = exp(s[j] - most) for the keys seen; gives their sum. */
+static double weigh(const struct query *query, double *p /* [Tk] */, double *most)
+{
+    double sum = 0;
+    *most = -INFINITY;
+    for (int64_t j = query->first; j <= query->last; j++) {
+        p[j] = score(query, j);
+        *most = p[j] > *most ? p[j] : *most;
+    }
+    for (int64_t j = query->first; j <= query->last; j++) {
+        p[j] = exp(p[j] - *most);
+        sum += p[j];
+    }
+    return sum;
+}
+
 static void attend(const struct query *query, double *p /* [Tk] */)
 {
     const struct lm_attention *work = query->work;
     real *out = (real *)work->out, *lse = (real *)work->lse;
-    double most = -INFINITY, sum = 0;
-    for (int64_t j = query->first; j <= query->last; j++) {
-        p[j] = score(query, j);
-        most = p[j] > most ? p[j] : most;
-    }
-    for (int64_t j = query->first; j <= query->last; j++) {
-        p[j] = exp(p[j] - most);
-        sum += p[j];
-    }
+    double most;
+    const double sum = weigh(query, p, &most);
     for (int64_t d = 0; d < work->head_size; d++) {
         double value = 0;
         for (int64_t j = query->first; j <= query->last; j++)
@@ -92,6 +101,19 @@ void LM_PLAIN(attention)(struct lm_device *device, const struct lm_attention *wo
                 attend(&query, p);
             }
         }
+    }
+}
+
+void LM_PLAIN(attention_weights)(struct lm_device *device, const struct lm_attention *work, real *weights)
+{
+    double *p = lm_device_scratch(device, LM_PLAIN(attention_scratch)(device, work, false));
+    for (int64_t row = 0; p && row < work->batch * work->heads * work->t_q; row++) {
+        const int64_t t = row % work->t_q, head = row / work->t_q % work->heads, batch = row / work->t_q / work->heads;
+        struct query query = query_at(work, batch, head, t);
+        double most;
+        const double sum = weigh(&query, p, &most);
+        for (int64_t j = 0; j < work->t_k; j++)
+            weights[row * work->t_k + j] = j < query.first || j > query.last ? 0 : (real)(p[j] / sum);
     }
 }
 

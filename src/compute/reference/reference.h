@@ -54,6 +54,7 @@ void LM_PLAIN(rope)(struct lm_device *device, int64_t rows, int64_t heads, int64
 
 void LM_PLAIN(attention)(struct lm_device *device, const struct lm_attention *work);
 void LM_PLAIN(attention_backward)(struct lm_device *device, const struct lm_attention *work);
+void LM_PLAIN(attention_weights)(struct lm_device *device, const struct lm_attention *work, real *weights);
 size_t LM_PLAIN(attention_scratch)(struct lm_device *device, const struct lm_attention *work, bool backward);
 
 void LM_PLAIN(gelu)(struct lm_device *device, int64_t count, bool tanh_form, const real *x, real *y);

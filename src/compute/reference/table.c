@@ -22,6 +22,7 @@ static const struct lm_ops plain_ops = {
     .rope = lm_plain_rope,
     .attention = lm_plain_attention,
     .attention_backward = lm_plain_attention_backward,
+    .attention_weights = lm_plain_attention_weights,
     .attention_scratch = lm_plain_attention_scratch,
     .gelu = lm_plain_gelu,
     .gelu_backward = lm_plain_gelu_backward,

@@ -1,5 +1,6 @@
 #include "simd.h"
 #include "compute/cpu/cpu.h"
+#include "compute/reference/reference.h"
 
 const struct lm_ops LM_SIMD(lm_simd_ops) = {
     .matmul = lm_simd_matmul,
@@ -14,6 +15,7 @@ const struct lm_ops LM_SIMD(lm_simd_ops) = {
     .rope = lm_simd_rope,
     .attention = lm_simd_attention,
     .attention_backward = lm_simd_attention_backward,
+    .attention_weights = lm_plain_attention_weights,    /* for looking only: the plain one shows what it does */
     .attention_scratch = lm_simd_attention_scratch,
     .gelu = lm_simd_gelu,
     .gelu_backward = lm_simd_gelu_backward,

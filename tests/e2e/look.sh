@@ -1,0 +1,130 @@
+#!/bin/bash
+# loam look and loam learn from outside: what scripts rely on, every form of a page, what a person can get wrong, a large picture,
+# and, where chromium is installed, the pages in a browser without a network.
+set -u
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+failed=0
+fail() { echo "FAILED: $*" >&2; failed=1; }
+says() {    # says STATUS WORDS... -- ARGUMENTS...
+    local wanted=$1 words=() status
+    shift
+    while [ "$1" != -- ]; do words+=("$1"); shift; done
+    shift
+    timeout 60 "$LOAM" "$@" >out 2>err </dev/null
+    status=$?
+    [ $status = "$wanted" ] || fail "loam $*: status $status, wanted $wanted: $(cat err)"
+    for word in "${words[@]}"; do
+        [ -n "$word" ] || continue
+        grep -qF -- "$word" out err || fail "loam $*: wanted '$word' in: $(head -c 400 out) $(cat err)"
+    done
+}
+
+for i in $(seq 40); do echo "the quick brown fox number $i says hello to the lazy dog"; done >text.txt
+"$LOAM" tokenizer train --vocab-size 300 text.txt -o model 2>/dev/null || fail tokenizer
+cat >shape.json <<'JSON'
+{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 300, "hidden_size": 48, "num_hidden_layers": 12,
+ "num_attention_heads": 12, "num_key_value_heads": 4, "intermediate_size": 64, "max_position_embeddings": 128, "rms_norm_eps": 1e-5,
+ "hidden_act": "silu", "tie_word_embeddings": true}
+JSON
+"$LOAM" init --config shape.json -o model --seed 1 2>/dev/null || fail init
+cp -r model other && "$LOAM" init --config shape.json -o other2 --seed 2 2>/dev/null
+sentence="the quick fox says hello"
+
+# Every command in every form.
+for what in attention logits norms neurons step tokens; do
+    says 0 "" -- look $what model --sentence "$sentence"
+    [ -s out ] || fail "look $what: no text"
+    grep -q $'\x1b' out && fail "look $what: colours where there is no terminal"
+    says 0 "" -- look $what model --sentence "$sentence" --json
+    python3 -c 'import json; page = json.load(open("out")); assert page["title"] and page["blocks"]' || fail "look $what --json"
+    for form in html svg; do
+        says 0 "" -- look $what model --sentence "$sentence" -o page.$form
+        python3 - page.$form <<'PYTHON' || fail "look $what -o page.$form"
+import re, sys, xml.etree.ElementTree as tree
+text = open(sys.argv[1], encoding="utf-8").read()
+pictures = [text] if sys.argv[1].endswith("svg") else re.findall(r"<svg.*?</svg>", text, re.S)
+for picture in pictures:
+    tree.fromstring(picture)
+assert not re.search(r"(src|href)\s*=", text), "something is fetched"
+PYTHON
+    done
+    LC_ALL=C "$LOAM" look $what model --sentence "$sentence" --width 60 >plain 2>/dev/null
+    LC_ALL=C grep -q '[^ -~]' plain && fail "look $what: not plain without Unicode: $(LC_ALL=C grep -m1 '[^ -~]' plain)"
+    awk 'length > 60 {exit 1}' plain || fail "look $what: wider than 60: $(awk 'length > 60' plain | head -1)"
+done
+says 0 "" -- look attention model --sentence "$sentence" --colour always
+grep -q $'\x1b\[48;5;' out || fail "no colours where they are asked for"
+NO_COLOR=1 TERM=xterm script -qec "$LOAM look attention model --sentence '$sentence'" /dev/null </dev/null >out 2>/dev/null
+grep -q $'\x1b\[48' out && fail "NO_COLOR is not heeded"
+if command -v rsvg-convert >/dev/null; then
+    says 0 "" -- look attention model --sentence "$sentence" -o picture.png
+    [ "$(head -c 4 picture.png | tail -c 3)" = PNG ] || fail "picture.png is no PNG"
+fi
+(PATH=/nowhere "$LOAM" look attention model --sentence "$sentence" -o none.png 2>err)
+grep -q "librsvg2-bin" err || fail "no rsvg-convert: $(cat err)"
+
+# Contracts: one tensor of logits, gradients by name, a list of tensors.
+says 0 "" -- look logits model --ids "1 2 3" --out logits.safetensors
+says 0 "[3, 300]" logits -- look weights logits.safetensors
+says 0 "the loss is" -- look step model --ids "1 2 3" --out step
+says 0 "model.norm.weight" loss -- look weights step
+says 0 "" -- look attention model --ids "1 2 3" -o attention.safetensors
+says 0 "[12, 12, 3, 3]" rollout -- look weights attention.safetensors
+says 0 "moved at most" -- look weights model other
+python3 - "$LOAM" <<'PYTHON' || fail "the difference of equal checkpoints"
+import json, subprocess, sys
+page = json.loads(subprocess.run([sys.argv[1], "look", "weights", "model", "other", "--json"], capture_output=True).stdout)
+rows = next(b for b in page["blocks"] if b.get("name") == "differences")["values"]
+assert rows and all(row[0] == 0 and row[1] == 0 and abs(row[3] - 1) < 1e-9 for row in rows)
+page = json.loads(subprocess.run([sys.argv[1], "look", "weights", "model", "other2", "--json"], capture_output=True).stdout)
+rows = next(b for b in page["blocks"] if b.get("name") == "differences")["values"]
+assert any(row[0] > 0 for row in rows)
+PYTHON
+says 0 spread -- look weights model --ranges
+
+# What can be wrong.
+says 2 "empty" -- look attention model --sentence ""
+says 2 "context is 128" -- look attention model --sentence "$(seq 500 | tr '\n' ' ')"
+says 2 "layers 0 to 11" -- look attention model --sentence fox --layer 12
+says 2 "heads 0 to 11" -- look attention model --sentence fox --layer 0 --head 12
+says 2 "--layer" -- look attention model --sentence fox --head 1
+says 2 "--sentence" -- look attention model
+says 2 "both" -- look attention model --sentence fox --ids 1
+says 2 "at least 2" -- look step model --ids 1
+says 0 "" -- look attention model --ids 1
+says 0 "" -- look logits model --ids 1
+says 1 "nowhere" -- look attention nowhere --sentence fox
+says 2 "1 to 12" -- learn 13
+says 2 "empty" -- learn 5 --sentence "  "
+says 0 "0.9544" -- learn 5
+says 0 "Generation" -- learn
+printf 'a\xff\xfe\x1b[31mb' | "$LOAM" look tokens model --sentence - >out 2>err || fail "bytes that are no text: $(cat err)"
+grep -q $'\x1b' out && fail "a token drives the terminal"
+
+# Lessons on a model.
+for lesson in 2 4 8 9 10 11 12; do says 0 "" -- learn $lesson model --sentence "$sentence"; done
+"$LOAM" look weights model >after && "$LOAM" look weights other >before && cmp -s before after || fail "a lesson changed the model"
+cmp -s model/model.safetensors other/model.safetensors || fail "a lesson changed the model's file"
+
+# Twelve layers, twelve heads, sixty-four tokens.
+"$LOAM" look attention model --ids "$(seq 0 63 | tr '\n' ' ')" -o large.html || fail "large page"
+size=$(stat -c %s large.html)
+[ "$size" -lt 3000000 ] || fail "the page of 12 layers, 12 heads and 64 tokens has $size bytes"
+if command -v chromium >/dev/null && [ -n "${LOAM_LONG:-}" ]; then
+    "$LOAM" learn --html -o lessons.html || fail "all lessons"
+    cat >probe.js <<'JS'
+<script>setTimeout(()=>{const t=performance.now();for(let i=0;i<60;i++){point(i,i>>1);map();words()}
+document.title=`ready ${document.body.dataset.ready} canvases ${document.querySelectorAll('#grid canvas').length} words ${document.querySelectorAll('#words button').length} frame ${((performance.now()-t)/60).toFixed(1)} ms says ${document.getElementById('says').textContent}`},0)</script>
+JS
+    sed "s|</body>|$(tr '\n' ' ' <probe.js | sed 's/[&|]/\\&/g')</body>|" large.html >probe.html
+    timeout 120 chromium --headless --no-sandbox --disable-gpu --host-resolver-rules="MAP * ~NOTFOUND" --virtual-time-budget=8000 \
+        --dump-dom "file://$work/probe.html" >dom 2>/dev/null
+    title=$(grep -o '<title>[^<]*</title>' dom | head -1)
+    echo "browser: $title"
+    grep -q "ready yes canvases 144 words 64" <<<"$title" || fail "the page in a browser: $title"
+    timeout 120 chromium --headless --no-sandbox --disable-gpu --virtual-time-budget=4000 --dump-dom "file://$work/lessons.html" >dom 2>/dev/null
+    [ "$(grep -o '<h2>' dom | wc -l)" = 12 ] || fail "lessons in a browser: $(grep -o '<h2>' dom | wc -l) of 12"
+fi
+exit $failed
