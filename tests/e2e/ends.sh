@@ -53,4 +53,8 @@ with=$(field out tokens)
 "$LOAM" tokenizer train text.txt --vocab-size 290 -o talk >out 2>err
 [ $? = 2 ] || fail "a model's tokenizer was replaced: $(cat err)"
 grep -q "talk: holds a model" err || fail "message: $(cat err)"
+before=$(cksum <talk/model.safetensors)
+"$LOAM" look logits talk --ids '1 2' --out talk/model.safetensors >out 2>err
+[ $? = 2 ] || fail "a model's weights were written over: $(cat err)"
+[ "$(cksum <talk/model.safetensors)" = "$before" ] || fail "the weights changed"
 exit 0
