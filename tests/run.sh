@@ -65,11 +65,13 @@ built() {
 }
 
 # A German locale, made here where the machine has none: numbers with a comma must not reach any file or message.
+locales=${LOCPATH:-}
 german_locale() {
     locale -a 2>/dev/null | grep -qiE '^de_DE\.utf-?8$' && return
     [ -d build/locale/de_DE.UTF-8 ] || localedef -i de_DE -f UTF-8 build/locale/de_DE.UTF-8 2>/dev/null
-    export LOCPATH=$PWD/build/locale
-    [ "$(LC_ALL=de_DE.UTF-8 locale decimal_point 2>/dev/null)" = , ] || { line german "localedef made no locale"; failed=$((failed + 1)); }
+    locales=$PWD/build/locale
+    [ "$(LOCPATH=$locales LC_ALL=de_DE.UTF-8 locale decimal_point 2>/dev/null)" = , ] ||
+        { line german "localedef made no locale"; failed=$((failed + 1)); }
 }
 
 unit='^(e2e|checks)/'    # scripts run on the release build only
@@ -80,7 +82,7 @@ for stage in $stages; do
         built release release build && run release build ;;
     german)
         german_locale
-        built german release build && LC_ALL=de_DE.UTF-8 run german build ;;
+        built german release build && LOCPATH=$locales LC_ALL=de_DE.UTF-8 run german build ;;
     sanitize)
         built sanitize sanitize build/sanitize &&
             ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1 \

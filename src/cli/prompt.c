@@ -102,13 +102,19 @@ static void put_line_ends(char *line)
     *to = 0;
 }
 
+/* Before anything else of libedit's: whatever comes first, its history too, starts it for good with the function that stands here. */
+static void use_own_reading(void)
+{
+    rl_getc_function = next_character;
+}
+
 char *prompt_line(const char *prompt)
 {
     const bool wide = MB_CUR_MAX > 1;    /* else there is no sign for line ends */
     if (wide)
         fputs("\x1b[?2004h", stdout);
     fflush(stdout);
-    rl_getc_function = next_character;
+    use_own_reading();
     pasting = false;
     char *line = readline(prompt);
     if (wide)
@@ -123,6 +129,7 @@ char *prompt_line(const char *prompt)
 
 void prompt_history_load(const char *path)
 {
+    use_own_reading();
     using_history();
     stifle_history(HISTORY_LINES);
     read_history(path);
