@@ -74,9 +74,7 @@ static size_t clean(const char *text, size_t length, char *out, size_t room)
 
 static size_t format_c(char *out, size_t room, const char *format, va_list arguments)
 {
-    locale_t before = uselocale(newlocale(LC_ALL_MASK, "C", (locale_t)0));
-    int length = vsnprintf(out, room, format, arguments);
-    uselocale(before);
+    int length = lm_format_list(out, room, format, arguments);
     if (length < 0)
         length = 0;
     return (size_t)length < room ? (size_t)length : room - 1;

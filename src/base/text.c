@@ -13,6 +13,23 @@ static locale_t c_locale(void)
     return newlocale(LC_ALL_MASK, "C", (locale_t)0);    /* glibc's own constant: nothing to free */
 }
 
+int lm_format_list(char *out, size_t room, const char *format, va_list arguments)
+{
+    const locale_t before = uselocale(c_locale());
+    const int length = vsnprintf(out, room, format, arguments);
+    uselocale(before);
+    return length;
+}
+
+int lm_format(char *out, size_t room, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const int length = lm_format_list(out, room, format, arguments);
+    va_end(arguments);
+    return length;
+}
+
 size_t lm_utf8_decode(const char *text, size_t length, uint32_t *code_point)
 {
     if (length == 0)

@@ -4,6 +4,8 @@
 
 #include "memory.h"
 
+#include <stdarg.h>
+
 /* Length in bytes (1 to 4) of the character at text, with its code point; 0 where the bytes are not valid UTF-8
  * (overlong forms, surrogates and values past U+10FFFF are not) or `length` is 0. */
 size_t lm_utf8_decode(const char *text, size_t length, uint32_t *code_point);
@@ -23,6 +25,9 @@ int lm_parse_size(const char *text, int64_t *bytes, loam_error *error);
 /* Shortest digits that read back as the same double (float): "0.1", "1e-05", "3". At most 32 bytes with the 0. */
 void lm_format_double(double value, char out[32]);
 void lm_format_float(float value, char out[32]);
+/* As vsnprintf and snprintf do, numbers with a point whatever the process's locale is. */
+int lm_format_list(char *out, size_t room, const char *format, va_list arguments);
+int lm_format(char *out, size_t room, const char *format, ...) LM_PRINTF(3, 4);
 /* "1.24 GiB", "512 B", "17.0 MiB". */
 void lm_format_size(int64_t bytes, char out[32]);
 

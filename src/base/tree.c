@@ -242,7 +242,7 @@ int lm_tree_fail(struct lm_tree *tree, int64_t position, const char *format, ...
     place_text(tree->document, position, place, sizeof place);
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    lm_format_list(message, sizeof message, format, arguments);
     va_end(arguments);
     return lm_fail_at(tree->error, LOAM_EFORMAT, position, "%s: %s", place, message);
 }
@@ -279,7 +279,7 @@ int lm_value_fail(const struct lm_document *document, const struct lm_value *val
     char message[sizeof error->message];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(message, sizeof message, format, arguments);
+    lm_format_list(message, sizeof message, format, arguments);
     va_end(arguments);
     if (!value)
         return lm_fail(error, LOAM_EFORMAT, "%s: %s", document->name, message);

@@ -36,7 +36,7 @@ static void tell(const struct growing *g, const char *format, ...)
     char line[512];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    lm_format_list(line, sizeof line, format, arguments);
     va_end(arguments);
     observer->note(observer->user, line);
 }

@@ -122,7 +122,7 @@ static void print_line(const char *prefix, const char *format, va_list arguments
 {
     char text[2048];
     loam_error clean;
-    vsnprintf(text, sizeof text, format, arguments);
+    lm_format_list(text, sizeof text, format, arguments);
     lm_fail(&clean, LOAM_OK, "%s", text);    /* makes it fit for a terminal */
     fprintf(stderr, "%s%s\n", prefix, clean.message);
 }

@@ -71,7 +71,7 @@ void lm_device_fail(struct lm_device *device, int code, const char *format, ...)
     char text[sizeof device->error.message];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    lm_format_list(text, sizeof text, format, arguments);
     va_end(arguments);
     lm_fail(&device->error, code, "%s: %s", device->name, text);
 }

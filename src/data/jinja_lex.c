@@ -52,7 +52,7 @@ int lm_jinja_fail(const struct lm_jinja *jinja, size_t place, int code, loam_err
     size_t line = 1, column = 1;
     va_list list;
     va_start(list, format);
-    vsnprintf(message, sizeof message, format, list);
+    lm_format_list(message, sizeof message, format, list);
     va_end(list);
     for (size_t i = 0; i < place && i < jinja->length; i++) {
         if (jinja->source[i] == '\n')

@@ -11,7 +11,7 @@ int jinja_fail(struct jinja_run *run, const char *format, ...)
     char message[300];
     va_list list;
     va_start(list, format);
-    vsnprintf(message, sizeof message, format, list);
+    lm_format_list(message, sizeof message, format, list);
     va_end(list);
     return lm_jinja_fail(run->jinja, run->place, LOAM_EFORMAT, run->error, "%s", message);
 }
@@ -21,7 +21,7 @@ int jinja_lacks(struct jinja_run *run, const char *format, ...)
     char message[300];
     va_list list;
     va_start(list, format);
-    vsnprintf(message, sizeof message, format, list);
+    lm_format_list(message, sizeof message, format, list);
     va_end(list);
     return lm_jinja_fail(run->jinja, run->place, LOAM_EUNSUPPORTED, run->error, "%s", message);
 }

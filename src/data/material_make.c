@@ -25,7 +25,7 @@ bool lm_chance(struct lm_maker *m, double probability)
 static void write_list(struct lm_maker *m, struct lm_bytes *out, const char *format, va_list arguments)
 {
     char text[2048];
-    int length = vsnprintf(text, sizeof text, format, arguments);
+    int length = lm_format_list(text, sizeof text, format, arguments);
     if (!m->code)
         m->code = lm_bytes_append(out, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1, m->error);
 }

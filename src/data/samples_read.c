@@ -451,7 +451,7 @@ static void note(const struct lm_samples_options *options, const char *format, .
     char line[1024];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    lm_format_list(line, sizeof line, format, arguments);
     va_end(arguments);
     observer->note(observer->user, line);
 }

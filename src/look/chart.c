@@ -159,7 +159,7 @@ static int put_rows(const struct grid *grid, const struct range *range, int colu
     for (int row = 0; code == LOAM_OK && row < rows; row++) {
         char label[32] = "";
         if (row == 0 || row == rows - 1 || row == rows / 2)
-            snprintf(label, sizeof label, "%.4g", range->y1 - (range->y1 - range->y0) * row / (rows > 1 ? rows - 1 : 1));
+            lm_format(label, sizeof label, "%.4g", range->y1 - (range->y1 - range->y0) * row / (rows > 1 ? rows - 1 : 1));
         code = lm_bytes_format(out, error, "%*.*s |", LABEL - 2, LABEL - 2, label);
         for (int column = 0; code == LOAM_OK && column < columns; column++)
             code = put_cell(grid, column, row, braille, colour, out, error);
@@ -175,8 +175,8 @@ static int put_axis(const struct lm_chart *chart, const struct range *range, int
                     loam_error *error)
 {
     char first[32], last[32];
-    snprintf(first, sizeof first, "%.6g", range->x0);
-    snprintf(last, sizeof last, "%.6g", range->x1);
+    lm_format(first, sizeof first, "%.6g", range->x0);
+    lm_format(last, sizeof last, "%.6g", range->x1);
     int code = lm_bytes_format(out, error, "%*s +", LABEL - 2, "");
     for (int i = 0; code == LOAM_OK && i < columns; i++)
         code = lm_bytes_append(out, "-", 1, error);

@@ -108,7 +108,7 @@ void lm_page_add(struct lm_page *page, const struct lm_block *block)
 static void add_words(struct lm_page *page, enum lm_block_kind kind, const char *format, va_list arguments)
 {
     char text[4096];
-    vsnprintf(text, sizeof text, format, arguments);
+    lm_format_list(text, sizeof text, format, arguments);
     const struct lm_block block = {.kind = kind, .title = text};
     lm_page_add(page, &block);
 }
@@ -151,9 +151,9 @@ void lm_show_number(double value, int decimals, char out[40])
         return;
     }
     if (decimals >= 0 && fabs(value) < 1e15)
-        snprintf(out, 40, "%.*f", decimals, value);
+        lm_format(out, 40, "%.*f", decimals, value);
     else
-        snprintf(out, 40, "%.4g", value);
+        lm_format(out, 40, "%.4g", value);
     if (strspn(out, "-0.,") == strlen(out) && out[0] == '-')
         memmove(out, out + 1, strlen(out));    /* no -0.00 */
     for (char *s = out; *s; s++)

@@ -32,7 +32,7 @@ static void put(struct drawing *d, const char *format, ...)
     char text[1024];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    lm_format_list(text, sizeof text, format, arguments);
     va_end(arguments);
     if (!d->code)
         d->code = lm_bytes_append(d->out, text, strlen(text), d->error);

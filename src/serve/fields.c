@@ -14,7 +14,7 @@ bool refuse(struct refusal *refusal, int status, const char *code, const char *p
     snprintf(refusal->param, sizeof refusal->param, "%s", param ? param : "");
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(refusal->message, sizeof refusal->message, format, arguments);
+    lm_format_list(refusal->message, sizeof refusal->message, format, arguments);
     va_end(arguments);
     return false;
 }

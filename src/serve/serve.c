@@ -36,7 +36,7 @@ void serve_log(struct lm_server *server, const char *format, ...)
         return;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    lm_format_list(line, sizeof line, format, arguments);
     va_end(arguments);
     server->options.log(server->options.user, line);
 }

@@ -74,7 +74,7 @@ void lm_train_note(const struct lm_tokenizer_training *training, const char *for
     if (!observer || !observer->note)
         return;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    lm_format_list(line, sizeof line, format, arguments);
     va_end(arguments);
     observer->note(observer->user, line);
 }

@@ -257,12 +257,12 @@ static void price(const struct search *search, double fastest, struct lm_fit *fi
     fit->cost[0] = 0;
     const double slower = fit->plan.seconds_per_step / fastest - 1;
     if (slower >= 0.005) {
-        snprintf(part, sizeof part, "%.0f %% more time a step", 100 * slower);
+        lm_format(part, sizeof part, "%.0f %% more time a step", 100 * slower);
         more(fit->cost, sizeof fit->cost, part);
     }
     if (moved) {
         lm_format_size((int64_t)moved, size);
-        snprintf(part, sizeof part, "%s to and from the disk a step", size);
+        lm_format(part, sizeof part, "%s to and from the disk a step", size);
         more(fit->cost, sizeof fit->cost, part);
     }
     if (differ >> 1 & 1)

@@ -18,7 +18,7 @@ void lm_run_note(const struct lm_run *run, const char *format, ...)
     char line[1024];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    lm_format_list(line, sizeof line, format, arguments);
     va_end(arguments);
     observer->note(observer->user, line);
 }

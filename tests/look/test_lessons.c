@@ -8,6 +8,7 @@
 #include "look/look.h"
 #include "train/train.h"
 
+#include <locale.h>
 #include <ctype.h>
 #include <math.h>
 
@@ -146,6 +147,7 @@ static void check_rest(struct lesson *lesson)
 static void check_screen(struct lesson *lesson)
 {
     const char *rest = lesson->text.data;
+    const locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     for (size_t i = 0; i < lesson->blocks->length; i++) {
         const struct lm_value *block = &lesson->blocks->items[i], *values = lm_value_find(block, "values");
         const struct lm_value *title = lm_value_find(block, "title"), *kind = lm_value_find(block, "kind");
@@ -164,7 +166,7 @@ static void check_screen(struct lesson *lesson)
                 bool found = false;
                 while (*rest && !found) {
                     char *end;
-                    const double shown = strtod(rest, &end);
+                    const double shown = strtod_l(rest, &end, plain);
                     if (end == rest) {
                         rest++;
                         continue;
@@ -363,7 +365,7 @@ static void check_batch(struct lesson *lesson, const char *path, bool shuffle, c
     fact(lesson, "batches", (double)lm_samples_batches(samples));
     snprintf(key, sizeof key, "%s_inputs", name);
     table_ids(lesson, key, 2, 8, ids);
-    snprintf(key, sizeof key, "%s_targets", name);
+    lm_format(key, sizeof key, "%s_targets", name);
     table_ids(lesson, key, 2, 8, targets);
     lm_samples_close(samples);
 }
@@ -952,9 +954,9 @@ static void test_published(void **state)
         assert_true(fabs(at(&lesson, "context", 0, i) - context[i]) <= 0.00005);
     for (size_t i = 0; i < 6; i++) {    /* and so they stand on the screen */
         char number[16];
-        snprintf(number, sizeof number, " %.4f ", scores[i]);
+        lm_format(number, sizeof number, " %.4f ", scores[i]);
         assert_non_null(strstr(lesson.text.data, number));
-        snprintf(number, sizeof number, " %.4f ", weights[i]);
+        lm_format(number, sizeof number, " %.4f ", weights[i]);
         assert_non_null(strstr(lesson.text.data, number));
     }
     assert_non_null(strstr(lesson.text.data, "0.4419  0.6515  0.5683"));

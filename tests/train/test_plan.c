@@ -139,7 +139,7 @@ static int64_t measure(const char *words)
 static void planned_is_measured(void **state)
 {
     (void)state;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if TEST_SANITIZED
     (void)measure;
     print_message("SKIP: a sanitizer's own memory cannot be told apart\n");
     skip();
