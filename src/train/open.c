@@ -218,13 +218,14 @@ static int choose_memory(struct lm_run *run, loam_error *error)
     if (settings->memory <= 0 || run->resumed)
         return LOAM_OK;
     int code = lm_run_settings_settle_length(settings, error);
-    int64_t limit = memory_limit(settings);
+    enum { DATA_TO_COME = 4 << 20 };    /* bytes that opening the data leaves behind, as a rule; the last word is open_memory's */
+    int64_t limit = memory_limit(settings) - DATA_TO_COME;
     bool settled = false;
     for (int round = 0; code == LOAM_OK && round < 2 && !settled; round++) {
         code = lm_run_fit(settings, limit, run->directory, list, &count, &changes, error);
         struct lm_run_plan plan = {.other = lm_run_other()};    /* the search itself leaves something behind */
         lm_run_plan_count(&plan);
-        const int64_t left = memory_limit(settings) - (int64_t)(plan.other - lm_run_other());
+        const int64_t left = memory_limit(settings) - DATA_TO_COME - (int64_t)(plan.other - lm_run_other());
         settled = code == LOAM_OK && (count == 0 || (int64_t)list[0].plan.total <= left);
         limit = settled ? limit : left;
     }
