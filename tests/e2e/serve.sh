@@ -30,6 +30,7 @@ done
 
 # One line of standard output: the address.
 start() {
+    : >url    # the one before had an address too
     "$LOAM" serve loam-quickstart --port 0 --threads 1 "$@" >url 2>err &
     server=$!
     for i in $(seq 200); do [ -s url ] && break; sleep 0.05; done
