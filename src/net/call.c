@@ -53,10 +53,10 @@ static size_t on_data(char *data, size_t one, size_t length, void *user)
         return 0;
     }
     if (call->data)
-        call->data(call->user, data, length);
+        call->enough = !call->data(call->user, data, length);
     else if (lm_bytes_append(&call->reply.body, data, length, &call->reply.error) != LOAM_OK)
         return 0;
-    return length;
+    return call->enough ? 0 : length;
 }
 
 /* --- Beginning --- */
@@ -111,7 +111,7 @@ static int why(struct lm_http_call *call, CURLcode result)
 {
     loam_error *error = &call->reply.error;
     long system = 0;
-    if (atomic_load(&call->cancelled) || (result == CURLE_ABORTED_BY_CALLBACK && !call->too_long))
+    if (atomic_load(&call->cancelled) || call->enough || (result == CURLE_ABORTED_BY_CALLBACK && !call->too_long))
         return lm_fail(error, LOAM_ECANCELLED, "%s: cancelled", call->place);
     if (call->too_long)
         return lm_fail(error, LOAM_EFORMAT, "%s: the answer is longer than %zu bytes", call->place, call->most_bytes);

@@ -28,7 +28,7 @@ struct lm_http_call {
     struct lm_http_call *next, *previous, *next_news;
     atomic_int references;
     atomic_bool cancelled, in_news;
-    bool added, finished, headed, too_long;
+    bool added, finished, headed, too_long, enough;
     CURL *easy;
     struct curl_slist *headers;
     struct lm_bytes url, sent;           /* wiped: the url of a bot holds its token */
@@ -37,7 +37,7 @@ struct lm_http_call {
     double seconds, idle_seconds;
     size_t most_bytes, received;
     void (*head)(void *user, const struct lm_http_head *head);
-    void (*data)(void *user, const char *data, size_t length);
+    bool (*data)(void *user, const char *data, size_t length);
     void (*done)(void *user, struct lm_http_reply *reply);
     void *user;
     struct lm_http_reply reply;

@@ -16,8 +16,8 @@
  *
  * Callbacks come on the client's thread, in this order for one call: head once an answer's status and headers are there, data for each
  * piece of its body, done exactly once for every call that was started, also for those that are cancelled or still on their way when
- * the client is closed. They must be quick, hold no lock that is held around the functions here, and may call start, cancel
- * and call_free, not close.
+ * the client is closed. They must be quick and may call start, cancel and call_free, not close. start and
+ * cancel never wait for a callback.
  *
  * Nothing is followed, retried, decompressed or kept as a cookie. Connections are used again (HTTP/2 where a server offers it); the
  * environment's proxies count, as they do for every program on libcurl. Messages of errors name scheme, host and port of an address
@@ -62,7 +62,7 @@ struct lm_http_request {        /* everything is copied by start */
     double idle_seconds;        /* in which nothing came; whole seconds; 0: no limit */
     size_t most_bytes;          /* of the answer's body; 0: 8 MiB. More: LOAM_EFORMAT */
     void (*head)(void *user, const struct lm_http_head *head);
-    void (*data)(void *user, const char *data, size_t length);     /* NULL: the body is collected */
+    bool (*data)(void *user, const char *data, size_t length);     /* false: enough, LOAM_ECANCELLED. NULL: the body is collected */
     void (*done)(void *user, struct lm_http_reply *reply);
     void *user;
 };

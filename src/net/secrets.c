@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST_FILE = 1 << 20, MOST_NAME = 64, MOST_VALUE = 8192, SHORTEST_HIDDEN = 4 };
+enum { MOST_FILE = 1 << 20, MOST_NAME = 64, MOST_VALUE = 8192, SHORTEST_HIDDEN = 4, PIECE_HIDDEN = 8 };
 
 struct lm_secret {
     struct lm_secret *next;
@@ -235,6 +235,32 @@ const struct lm_secret *lm_secrets_find(const struct lm_secrets *constant, const
     return secret;
 }
 
+/* Bytes at `text` that stand in a row somewhere in the value. */
+static size_t common(const char *value, size_t length, const char *text)
+{
+    size_t most = 0;
+    for (size_t from = 0; from < length; from++) {
+        size_t n = 0;
+        while (from + n < length && text[n] && text[n] == value[from + n])
+            n++;
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+void lm_secret_hide(const char *value, size_t length, char *text)
+{
+    const size_t least = length < PIECE_HIDDEN ? length : PIECE_HIDDEN;
+    if (length < SHORTEST_HIDDEN)
+        return;
+    while (*text) {
+        const size_t same = common(value, length, text);
+        if (same >= least)
+            memset(text, '*', same);
+        text += same >= least ? same : 1;
+    }
+}
+
 void lm_secrets_hide(const struct lm_secrets *constant, char *text)
 {
     struct lm_secrets *secrets = (struct lm_secrets *)constant;
@@ -242,7 +268,6 @@ void lm_secrets_hide(const struct lm_secrets *constant, char *text)
         return;
     pthread_mutex_lock(&secrets->lock);
     for (const struct lm_secret *at = secrets->first; at; at = at->next)
-        for (char *found = text; at->length >= SHORTEST_HIDDEN && (found = strstr(found, at->value));)
-            memset(found, '*', at->length);
+        lm_secret_hide(at->value, at->length, text);
     pthread_mutex_unlock(&secrets->lock);
 }

@@ -28,7 +28,9 @@ const struct lm_secret *lm_secrets_find(const struct lm_secrets *secrets, const 
 int lm_secret_append(const struct lm_secret *secret, struct lm_bytes *out, loam_error *error);
 /* In a time that does not depend on where they differ. NULL and an empty secret equal nothing. */
 bool lm_secret_matches(const struct lm_secret *secret, const char *given, size_t length);
-/* Overwrites every value in a text (also those of the environment that were asked for) with stars. */
+/* Overwrites with stars what stands in a text of a value, or of every one that was asked for or is in the file: the whole of it where
+ * it has 4 to 7 bytes, any eight bytes or more in a row of longer ones. */
+void lm_secret_hide(const char *value, size_t length, char *text);
 void lm_secrets_hide(const struct lm_secrets *secrets, char *text);
 /* Overwrites and frees what held a secret. */
 void lm_bytes_wipe(struct lm_bytes *bytes);

@@ -88,7 +88,7 @@ static void on_head(void *user, const struct lm_http_head *head)
     pthread_mutex_unlock(&heard->lock);
 }
 
-static void on_data(void *user, const char *data, size_t length)
+static bool on_data(void *user, const char *data, size_t length)
 {
     struct heard *heard = user;
     pthread_mutex_lock(&heard->lock);
@@ -96,6 +96,7 @@ static void on_data(void *user, const char *data, size_t length)
     lm_bytes_append(&heard->body, data, length, NULL);
     pthread_cond_broadcast(&heard->changed);
     pthread_mutex_unlock(&heard->lock);
+    return memcmp(data, "two", 3) || heard->pieces != 3;
 }
 
 static void on_done(void *user, struct lm_http_reply *reply)
