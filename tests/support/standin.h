@@ -1,4 +1,4 @@
-/* A stand-in of tests/support/*.py as a child process, and its control endpoint.
+/* A stand-in of tests/support/ (a script) as a child process, and its control endpoint.
  *
  *     struct standin standin;
  *     standin_open("services.py", &standin);
