@@ -219,7 +219,7 @@ static size_t same_letters(const char *text, size_t length, const char *name)
     return at;
 }
 
-bool lm_mentions(const char *text, size_t length, const char *name, bool plain)
+size_t lm_mention_place(const char *text, size_t length, const char *name, bool plain)
 {
     uint32_t before = ' ';
     for (size_t at = 0; at < length;) {
@@ -231,9 +231,14 @@ bool lm_mentions(const char *text, size_t length, const char *name, bool plain)
         if (used && from + used < length)
             character(text + from + used, length - from - used, &after);
         if (used && !letter_or_digit(after))
-            return true;
+            return at;
         before = c;
         at += size;
     }
-    return false;
+    return SIZE_MAX;
+}
+
+bool lm_mentions(const char *text, size_t length, const char *name, bool plain)
+{
+    return lm_mention_place(text, length, name, plain) != SIZE_MAX;
 }

@@ -77,7 +77,7 @@ static void end(struct said *said)
     assert_int_equal(said->done, 1);
     assert_null(strstr(said->result.error.message, "sk-test"));
     assert_null(strstr(said->result.error.message, "89abcdef"));
-    said->speech->ops->free(said->speech);
+    lm_speech_free(said->speech);
     pthread_mutex_destroy(&said->lock);
     pthread_cond_destroy(&said->changed);
     lm_bytes_free(&said->text);
@@ -261,10 +261,10 @@ static void cancelled(void **state)
     next_answers("{\"text\": \"on and on\", \"endless\": true, \"between\": 0.01}, {\"silent\": true}, {\"silent\": true}");
     struct said *said = begin(&speaker, 30);
     wait_for(said, &said->pieces);
-    speaker.ops->cancel(said->speech);
+    lm_speech_cancel(said->speech);
     wait_for(said, &said->done);
     assert_int_equal(said->result.end, LM_SPEECH_CANCELLED);
-    speaker.ops->cancel(said->speech);
+    lm_speech_cancel(said->speech);
     end(said);
     struct said *one = begin(&speaker, 30), *two = begin(&speaker, 30);
     speaker.ops->close(speaker.self);    /* ends both, each with its done */
