@@ -176,6 +176,9 @@ static void orders(void **state)
     stage_say(&stage, "Ann", "@cid and @Ada, please");    /* said to two: only they are asked first */
     stage_wait(&stage);
     assert_string_equal(stage_events(&stage), "Ann: @cid and @Ada, please|Ada thinks|Ada passes|Cid thinks|Cid passes|idle|");
+    stage_say(&stage, "Ann", "bix, and you?");
+    stage_wait(&stage);
+    assert_string_equal(stage_events(&stage), "Ann: bix, and you?|Bix thinks|Bix passes|idle|");
     const struct lm_post post = {.who = {"t:1", "Ann", false}, .text = "This one", .length = 8, .to = "Bix", .position = -1};
     assert_ok(lm_room_post(stage.room, &post, NULL, &error), &error);
     stage_wait(&stage);
