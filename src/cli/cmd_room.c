@@ -33,10 +33,10 @@ static int init(const struct arguments *arguments)
 
 static const char demo_participants[] =
     "participants:\n"
-    "  - {name: Ada, model: \"%s\", system: You are cheerful., sampling: {temperature: 0.3, max_tokens: 120}}\n"
-    "  - {name: Basil, model: \"%s\", system: You are calm., sampling: {temperature: 0.3, max_tokens: 120}}\n"
-    "  - {name: Juno, model: \"%s\", system: You are curious., sampling: {temperature: 0.3, max_tokens: 120}}\n"
-    "  - {name: Robin, model: \"%s\", system: You are shy., sampling: {temperature: 0.3, max_tokens: 120}}\n";
+    "  - {name: Ada, model: \"%s\", system: You are cheerful., sampling: {temperature: 0.3, max_tokens: 250}}\n"
+    "  - {name: Basil, model: \"%s\", system: You are calm., sampling: {temperature: 0.3, max_tokens: 250}}\n"
+    "  - {name: Juno, model: \"%s\", system: You are curious., sampling: {temperature: 0.3, max_tokens: 250}}\n"
+    "  - {name: Robin, model: \"%s\", system: You are shy., sampling: {temperature: 0.3, max_tokens: 250}}\n";
 
 static bool has_model(const char *directory)
 {
