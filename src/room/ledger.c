@@ -177,7 +177,7 @@ static int open_file(struct lm_ledger *ledger, loam_error *error)
         return lm_fail(error, LOAM_EIO, "%s: is no file; name another under `database`", ledger->path);
     const mode_t before = umask(0077);    /* what is said in a room is nobody else's; WAL and lock take the file's mode */
     const int status = sqlite3_open_v2(ledger->path, &ledger->db,
-                                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+                                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     umask(before);
     if (status != SQLITE_OK)
         return lm_sql_fail(ledger, status, error);

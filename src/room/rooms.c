@@ -342,6 +342,7 @@ static void free_room(struct lm_room *room)
         lm_free(room->systems[i]);
     lm_asking_free(&room->question);
     lm_asking_free(&room->pending);
+    lm_tail_free(&room->tail);
     lm_free(room->systems);
     lm_free(room->muted);
     lm_free(room->gone);

@@ -56,6 +56,16 @@ struct lm_listener {
     void *user;
 };
 
+/* The end of a room's history in memory, so that a turn need not read it again. Starts as {0}. */
+struct lm_tail {
+    struct lm_bytes bytes;              /* names and texts, a 0 behind each */
+    struct lm_heard *heard;             /* oldest first; pointers into bytes */
+    size_t count, capacity, wanted;     /* wanted: messages that a view has needed so far */
+    bool whole;                         /* there is nothing older */
+    int code;
+    loam_error *error;                  /* of the reading that is going on */
+};
+
 struct lm_asking {
     int64_t id;                         /* 0: none */
     char *text, *toward;
@@ -84,6 +94,7 @@ struct lm_room {
     bool said_limit;
     size_t next_one;                    /* ORDER_ONE: whose turn it is */
     struct lm_turn *turns;
+    struct lm_tail tail;
 };
 
 struct lm_rooms {
@@ -135,6 +146,10 @@ void lm_turn_cancel(struct lm_turn *turn);
 void lm_turn_free(struct lm_turn *turn);
 /* Posts what has ended, in order; true: something was taken off the list. */
 bool lm_turns_settle(struct lm_room *room);
+
+/* tail.c: the driving thread. Brings the tail up to date, with the last `wanted` messages at least where there are so many. */
+int lm_tail_read(struct lm_room *room, size_t wanted, loam_error *error);
+void lm_tail_free(struct lm_tail *tail);
 
 /* room_command.c */
 int lm_room_settings_read(struct lm_room *room, const char *json, loam_error *error);

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { TRIES = 5, LONGEST_PAUSE = 60, LONGEST_RETRY_AFTER = 600, PEOPLE_NAMED = 8, FIRST_LOOK = 64, LAST_LOOK = 8192, BRIEF_CONTEXT = 4096,
+enum { TRIES = 4, LONGEST_PAUSE = 60, LONGEST_RETRY_AFTER = 600, PEOPLE_NAMED = 8, FIRST_LOOK = 64, LAST_LOOK = 8192, BRIEF_CONTEXT = 4096,
        SUMMARY_TOKENS = 300, MODERATOR_TOKENS = 60 };
 
 static const struct lm_participant *participant_of(const struct lm_turn *turn)
@@ -27,67 +27,10 @@ static void set_thinking(const struct lm_turn *turn, bool thinking)
     pthread_mutex_unlock(&turn->room->rooms->lock);
 }
 
-/* --- History, as it is needed for a view --- */
-
-struct history {
-    struct lm_bytes bytes;
-    struct lm_heard *heard;
-    size_t count, capacity;
-    int64_t after;                  /* only messages behind this one: the others are in a summary */
-    loam_error *error;
-    int code;
-};
-
-static int hear(void *user, const struct lm_kept *kept)
-{
-    struct history *history = user;
-    if (kept->id <= history->after)
-        return 0;
-    if (history->count == history->capacity) {
-        const size_t capacity = history->capacity ? 2 * history->capacity : FIRST_LOOK;
-        struct lm_heard *grown = lm_resize(history->heard, capacity, sizeof *grown, history->error);
-        if (!grown)
-            return history->code = LOAM_ENOMEM;
-        history->heard = grown;
-        history->capacity = capacity;
-    }
-    struct lm_heard *heard = &history->heard[history->count];
-    /* Offsets first: the bytes move while they grow. */
-    heard->name = (const char *)(uintptr_t)history->bytes.length;
-    history->code = lm_bytes_append(&history->bytes, kept->name, strlen(kept->name) + 1, history->error);
-    heard->text = (const char *)(uintptr_t)history->bytes.length;
-    if (history->code == LOAM_OK)
-        history->code = lm_bytes_append(&history->bytes, kept->text, kept->length + 1, history->error);
-    heard->id = kept->id;
-    heard->author = kept->author;
-    heard->length = kept->length;
-    history->count++;
-    return history->code;
-}
-
-static void free_history(struct history *history)
-{
-    lm_bytes_free(&history->bytes);
-    lm_free(history->heard);
-    *history = (struct history){0};
-}
-
-static int read_history(struct lm_room *room, int64_t limit, int64_t after, struct history *history, loam_error *error)
-{
-    *history = (struct history){.after = after, .error = error};
-    int code = lm_ledger_latest(room->rooms->ledger, room->number, limit, hear, history, error);
-    code = code == LOAM_OK ? history->code : code;
-    for (size_t i = 0; i < history->count && code == LOAM_OK; i++) {
-        history->heard[i].name = history->bytes.data + (uintptr_t)history->heard[i].name;
-        history->heard[i].text = history->bytes.data + (uintptr_t)history->heard[i].text;
-    }
-    return code;
-}
-
 /* --- Rules --- */
 
 /* The people who have spoken last, each once. */
-static size_t list_people(const struct history *history, const char *names[PEOPLE_NAMED])
+static size_t list_people(const struct lm_tail *history, const char *names[PEOPLE_NAMED])
 {
     size_t count = 0;
     for (size_t i = history->count; i-- > 0 && count < PEOPLE_NAMED;) {
@@ -105,7 +48,7 @@ static int64_t context_of(const struct lm_speaker *speaker)
     return speaker->ops->context ? speaker->ops->context(speaker->self) : 0;
 }
 
-static int answer_rules(const struct lm_turn *turn, const struct history *history, struct lm_bytes *rules, loam_error *error)
+static int answer_rules(const struct lm_turn *turn, const struct lm_tail *history, struct lm_bytes *rules, loam_error *error)
 {
     struct lm_room *room = turn->room;
     const struct lm_rooms *rooms = room->rooms;
@@ -142,7 +85,8 @@ static int moderator_rules(const struct lm_turn *turn, struct lm_bytes *rules, l
 /* --- Views --- */
 
 struct view {
-    struct history history;
+    const struct lm_heard *heard;   /* of the room's tail: behind what the summary has */
+    size_t count;
     struct lm_bytes rules;
     struct lm_view made;
     char *summary;
@@ -151,10 +95,19 @@ struct view {
 
 static void free_view(struct view *view)
 {
-    free_history(&view->history);
     lm_bytes_free(&view->rules);
     lm_view_free(&view->made);
     lm_free(view->summary);
+}
+
+/* What the tail has behind message `through`. */
+static void take_heard(const struct lm_tail *tail, struct view *view)
+{
+    size_t first = 0;
+    while (first < tail->count && tail->heard[first].id <= view->through)
+        first++;
+    view->heard = tail->heard + first;
+    view->count = tail->count - first;
 }
 
 /* As many of the last messages as the window may hold: more are read while all that were read fit. */
@@ -162,24 +115,24 @@ static int make_view(struct lm_turn *turn, const struct lm_room_settings *settin
 {
     struct lm_room *room = turn->room;
     const struct lm_participant *participant = participant_of(turn);
+    struct lm_tail *tail = &room->tail;
     int code = LOAM_OK;
-    for (int64_t limit = FIRST_LOOK; code == LOAM_OK; limit *= 4) {
-        code = read_history(room, limit, view->through, &view->history, error);
+    for (size_t wanted = tail->wanted > FIRST_LOOK ? tail->wanted : FIRST_LOOK; code == LOAM_OK; wanted *= 2) {
+        code = lm_tail_read(room, wanted, error);
         view->rules.length = 0;
         if (code == LOAM_OK)
-            code = turn->job == LM_JOB_MODERATE ? moderator_rules(turn, &view->rules, error)
-                                                : answer_rules(turn, &view->history, &view->rules, error);
+            code = turn->job == LM_JOB_MODERATE ? moderator_rules(turn, &view->rules, error) : answer_rules(turn, tail, &view->rules, error);
         if (code != LOAM_OK)
             return code;
+        take_heard(tail, view);
         const struct lm_view_request request = {.participant = participant, .speaker = &room->rooms->speakers[turn->who], .rules = view->rules.data,
-                                                .summary = view->summary, .heard = view->history.heard, .count = view->history.count,
+                                                .summary = view->summary, .heard = view->heard, .count = view->count,
                                                 .window = settings->window_tokens,
                                                 .max_tokens = turn->job == LM_JOB_MODERATE ? MODERATOR_TOKENS : participant->sampling.max_tokens};
         code = lm_view_make(&view->made, &request, error);
-        if (code != LOAM_OK || view->made.first > 0 || (int64_t)view->history.count < limit || limit >= LAST_LOOK)
+        if (code != LOAM_OK || view->made.first > 0 || view->count < tail->count || tail->whole || wanted >= LAST_LOOK)
             return code;
         lm_view_free(&view->made);
-        free_history(&view->history);
     }
     return code;
 }
@@ -189,16 +142,15 @@ static int make_summary_view(struct lm_turn *turn, const struct lm_room_settings
 {
     static const char rules[] = "Put down in a few sentences what was said in the conversation that follows, for somebody who comes later: who is there, what "
                                 "they wanted, what was found and agreed. Messages begin with the tags of their speakers.";
-    struct history *history = &view->history;
-    const size_t kept = (history->count - view->made.first) / 2, count = history->count - (kept ? kept : 1);
+    const size_t kept = (view->count - view->made.first) / 2, count = view->count - (kept ? kept : 1);
     struct lm_heard ask = {.author = LM_AUTHOR_NOTE, .name = "", .text = "(Now put this down in a few sentences.)"};
     ask.length = strlen(ask.text);
-    turn->through = history->heard[count - 1].id;
+    turn->through = view->heard[count - 1].id;
     lm_view_free(&view->made);
     struct lm_heard *all = lm_alloc(count + 1, sizeof *all, error);
     if (!all)
         return LOAM_ENOMEM;
-    memcpy(all, history->heard, count * sizeof *all);
+    memcpy(all, view->heard, count * sizeof *all);
     all[count] = ask;
     const struct lm_participant nobody = {.name = ""};    /* its own words have a tag here too */
     const struct lm_view_request request = {.participant = &nobody, .speaker = &turn->room->rooms->speakers[turn->who], .rules = rules,
