@@ -5,6 +5,7 @@
 
 #include "net/net.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -110,10 +111,12 @@ struct house {
     struct lm_http_client *client;
     struct lm_rooms *rooms;
     struct room_show *show;
+    struct lm_room_web *web;
 };
 
 static void leave(struct house *house)
 {
+    lm_room_web_close(house->web);
     room_show_close(house->show);
     lm_rooms_close(house->rooms);
     lm_http_client_close(house->client);
@@ -175,6 +178,34 @@ static void greet(const struct house *house, struct lm_room *room)
     lm_bytes_free(&names);
 }
 
+/* The page, and the links to it on standard error: who has one is in. */
+static int open_web(const struct arguments *arguments, struct house *house, struct lm_room *room, loam_error *error)
+{
+    const struct lm_room_config *config = house->config;
+    const struct lm_room_web_options options = {.rooms = house->rooms, .room = room, .host = config->web_host ? config->web_host : "127.0.0.1",
+                                                .port = config->web_host ? config->web_port : 8081};
+    char link[LM_WEB_LINK_BYTES];
+    if (!arguments->values[OPT_WEB].given)
+        return LOAM_OK;
+    const int code = lm_room_web_open(&options, &house->web, error);
+    if (code != LOAM_OK)
+        return code;
+    lm_room_web_link(house->web, true, link);
+    note("The room in a browser, as its owner: %s", link);
+    lm_room_web_link(house->web, false, link);
+    note("For those whom you invite:         %s", link);
+    return LOAM_OK;
+}
+
+/* Without a terminal and without lines to come the page alone keeps the room open. */
+static int wait_for_signal(void)
+{
+    struct pollfd wait = {.fd = stop_descriptor(), .events = POLLIN};
+    while (!stop_wanted())
+        poll(&wait, 1, -1);
+    return EXIT_DONE;
+}
+
 static const char *own_name(const struct arguments *arguments)
 {
     const char *name = arguments->values[OPT_NAME].text, *user = getenv("USER");
@@ -192,10 +223,13 @@ static int visit(const struct arguments *arguments, struct house *house)
     const struct room_show_options shown = {.room = room, .person = "local", .terminal = terminal, .json = json};
     if (room_show_open(&shown, &house->show, &error) != LOAM_OK)
         return complain_error(&error);
+    if (open_web(arguments, house, room, &error) != LOAM_OK)
+        return complain_error(&error);
     if (terminal)
         greet(house, room);
     struct room_talk talk = {.rooms = house->rooms, .room = room, .show = house->show, .name = own_name(arguments), .terminal = terminal, .json = json};
-    return room_talk(&talk);
+    const int status = room_talk(&talk);
+    return house->web && !terminal && !stop_wanted() ? wait_for_signal() : status;
 }
 
 int command_room(const struct arguments *arguments)

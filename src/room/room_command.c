@@ -168,6 +168,7 @@ static int find_member(struct call *call, const char *name, size_t *index)
     for (size_t i = 0; i < config->participant_count; i++) {
         if (lm_same_name(config->participants[i].name, *name == '@' ? name + 1 : name)) {
             *index = i;
+            lm_bytes_free(&names);
             return LOAM_OK;
         }
         lm_bytes_format(&names, NULL, "%s%s", i ? ", " : "", config->participants[i].name);

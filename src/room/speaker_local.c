@@ -40,7 +40,8 @@ struct local {                          /* a participant */
 enum stage { STAGE_NEW, STAGE_RUNS, STAGE_OVER };
 struct lm_speech {
     const struct lm_speaker_ops *ops;   /* first, as speaker.h wants it */
-    struct local *speaker;
+    struct local *speaker;              /* until it is over */
+    struct local_engine *home;
     struct lm_speech *next_ready, *next;
     bool queued, cancelled, late;
     enum stage stage;
@@ -61,7 +62,7 @@ static const struct lm_speaker_ops local_ops;
 /* With the lock held. */
 static void make_ready(struct lm_speech *speech)
 {
-    struct local_engine *home = speech->speaker->home;
+    struct local_engine *home = speech->home;
     if (speech->queued || speech->stage == STAGE_OVER)
         return;
     speech->queued = true;
@@ -78,16 +79,16 @@ static void make_ready(struct lm_speech *speech)
 static void on_notify(void *user)
 {
     struct lm_speech *speech = user;
-    pthread_mutex_lock(&speech->speaker->home->lock);
+    pthread_mutex_lock(&speech->home->lock);
     make_ready(speech);
-    pthread_mutex_unlock(&speech->speaker->home->lock);
+    pthread_mutex_unlock(&speech->home->lock);
 }
 
 /* --- The engine's thread --- */
 
 static void finish(struct lm_speech *speech, const struct lm_speech_result *result)
 {
-    struct local_engine *home = speech->speaker->home;
+    struct local_engine *home = speech->home;
     pthread_mutex_lock(&home->lock);
     speech->stage = STAGE_OVER;
     for (struct lm_speech **at = &home->all; *at; at = &(*at)->next)
@@ -148,7 +149,7 @@ static void begin(struct lm_speech *speech)
 {
     struct lm_rendered prompt = {0};
     loam_error error;
-    int code = lm_engine_prompt(speech->speaker->home->engine, &speech->conversation, &prompt, &error);
+    int code = lm_engine_prompt(speech->home->engine, &speech->conversation, &prompt, &error);
     if (code == LOAM_OK)
         code = submit(speech, &prompt.ids, &error);
     lm_rendered_free(&prompt);
@@ -398,6 +399,7 @@ static int local_start(void *self, const struct lm_speech_request *request, stru
     }
     speech->ops = &local_ops;
     speech->speaker = local;
+    speech->home = home;
     speech->max_tokens = request->max_tokens;
     speech->seed = request->seed;
     speech->seconds = request->seconds;
@@ -424,7 +426,7 @@ static void cancel_locked(struct lm_speech *speech)
 
 static void local_cancel(struct lm_speech *speech)
 {
-    struct local_engine *home = speech->speaker->home;
+    struct local_engine *home = speech->home;
     pthread_mutex_lock(&home->lock);
     cancel_locked(speech);
     pthread_mutex_unlock(&home->lock);
@@ -432,7 +434,7 @@ static void local_cancel(struct lm_speech *speech)
 
 static void local_free(struct lm_speech *speech)
 {
-    struct local_engine *home = speech->speaker->home;
+    struct local_engine *home = speech->home;
     lm_ticket_free(speech->ticket);    /* no notify comes from now on */
     pthread_mutex_lock(&home->lock);
     while (home->current == speech)    /* `done` is returning */
