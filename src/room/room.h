@@ -252,4 +252,7 @@ int lm_rooms_note_get(struct lm_rooms *rooms, const char *key, char **value, loa
 /* Every key that begins with `prefix`, sorted; free with lm_free_strings. */
 int lm_rooms_note_list(struct lm_rooms *rooms, const char *prefix, char ***keys, size_t *count, loam_error *error);
 
+
+#include "telegram.h"    /* rooms on Telegram */
+
 #endif
