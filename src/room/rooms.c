@@ -125,6 +125,7 @@ void lm_listener_free(struct lm_listener *listener)
 static void take_news(struct lm_rooms *rooms, struct lm_news *news)
 {
     struct lm_room *room = news->room;
+    const bool of_turn = news->kind == LM_NEWS_DONE;    /* part of a turn that may be gone when this returns */
     switch (news->kind) {
     case LM_NEWS_POST:
         lm_room_tell(room, &(struct lm_room_event){.kind = LM_ROOM_MESSAGE, .id = news->id, .author = LM_AUTHOR_PERSON, .person_id = news->person,
@@ -152,7 +153,8 @@ static void take_news(struct lm_rooms *rooms, struct lm_news *news)
     }
     if (!rooms->closing)
         lm_room_advance(room);
-    free_news(news);
+    if (!of_turn)
+        free_news(news);
 }
 
 /* Tries that are due; gives the time of the next one, or infinity. Only rooms that do something are looked at. */

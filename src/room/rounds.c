@@ -39,9 +39,13 @@ void lm_room_asked(struct lm_room *room, struct lm_news *news)
 static bool addressed(const struct lm_room *room, size_t who, bool plain)
 {
     const struct lm_asking *question = &room->question;
-    if (question->toward && lm_same_name(question->toward, name_of(room, who)))
+    const char *name = name_of(room, who), *text = question->text;
+    if (question->toward && lm_same_name(question->toward, name))
         return true;
-    return lm_mentions(question->text, strlen(question->text), name_of(room, who), plain);
+    const size_t length = strlen(name);
+    if (lm_mention_place(text, strlen(text), name, true) == 0 && *text != '@' && (text[length] == ',' || text[length] == ':'))
+        return true;    /* "Ada, what do you think?" */
+    return lm_mentions(text, strlen(text), name, plain);
 }
 
 /* --- Orders --- */
