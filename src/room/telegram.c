@@ -106,7 +106,7 @@ static bool anything_left(const struct lm_telegram *bot)
         if (chat->sending)
             return true;
     for (const struct lane *lane = bot->lanes; lane; lane = lane->next)
-        if (!lane->chat->paused && (lane->first || lane->look))
+        if (!lane->chat->paused && (lane->now || lane->first || lane->look))
             return true;
     return false;
 }

@@ -51,6 +51,7 @@ struct outgoing {
     size_t units;                        /* of a message at most; 0: as many as there may be */
     bool plain;                          /* without entities */
     int64_t id;                          /* in the history; 0: not from there */
+    int64_t behind;                      /* a notice: the message of the history that it follows */
 };
 struct chat;
 struct lane {                            /* a room: a chat, or a topic of one */
@@ -62,8 +63,10 @@ struct lane {                            /* a room: a chat, or a topic of one */
     struct lm_room *room;
     struct lm_listener *listener;
     int64_t sent;                        /* the last message of the history that went out or need not */
+    int64_t newest;                      /* the last message that the house told of */
     bool look;                           /* there may be more in the history */
-    struct outgoing *first, *last;       /* notices and answers to commands, then what was read from the history */
+    struct outgoing *now;                /* what is being sent */
+    struct outgoing *first, *last;       /* notices and answers to commands that wait */
     bool thinking;
     double typing_at;                    /* when the typing action was last sent */
     int late;                            /* messages that came too late to be answered */
@@ -100,6 +103,7 @@ struct news {
     struct call *call;
     struct lane *lane;
     enum lm_room_event_kind event;
+    int64_t id;                          /* of a message */
     char *text;
     struct lm_exchange *exchange;
 };

@@ -13,7 +13,7 @@ static const double typing_again = 4.5, all_rate = 25, chat_burst = 5, group_bur
 static void hear(void *user, const struct lm_room_event *event)
 {
     struct lane *lane = user;
-    struct news news = {.kind = NEWS_ROOM, .lane = lane, .event = event->kind};
+    struct news news = {.kind = NEWS_ROOM, .lane = lane, .event = event->kind, .id = event->id};
     const size_t prefix = strlen(TELEGRAM_SOURCE);
     switch (event->kind) {
     case LM_ROOM_NOTICE:
@@ -99,14 +99,20 @@ int telegram_lane(struct lm_telegram *bot, struct chat *chat, int64_t topic, con
     return LOAM_OK;
 }
 
-static void drop_first(struct lane *lane)
+static void free_outgoing(struct outgoing *outgoing)
+{
+    if (outgoing)
+        lm_markup_free(&outgoing->markup);
+    lm_free(outgoing);
+}
+
+static struct outgoing *take_first(struct lane *lane)
 {
     struct outgoing *outgoing = lane->first;
     lane->first = outgoing->next;
     if (!lane->first)
         lane->last = NULL;
-    lm_markup_free(&outgoing->markup);
-    lm_free(outgoing);
+    return outgoing;
 }
 
 void telegram_lanes_close(struct lm_telegram *bot, struct chat *of)
@@ -128,7 +134,8 @@ void telegram_lanes_close(struct lm_telegram *bot, struct chat *of)
             if (news->lane == lane)
                 news->lane = NULL;
         while (lane->first)
-            drop_first(lane);
+            free_outgoing(take_first(lane));
+        free_outgoing(lane->now);
         lm_free(lane);
     }
 }
@@ -148,28 +155,22 @@ static bool prepare(struct outgoing *outgoing, const char *text, size_t length, 
     return code == LOAM_OK && outgoing->markup.text.length;
 }
 
-static void put_last(struct lane *lane, struct outgoing *outgoing)
-{
-    if (lane->last)
-        lane->last->next = outgoing;
-    else
-        lane->first = outgoing;
-    lane->last = outgoing;
-}
-
 void telegram_say(struct lane *lane, const char *text, size_t length)
 {
     size_t waiting = 0;
     for (const struct outgoing *at = lane->first; at; at = at->next)
         waiting++;
     struct outgoing *outgoing = waiting < MOST_WAITING ? lm_alloc(1, sizeof *outgoing, NULL) : NULL;
-    if (outgoing && prepare(outgoing, text, length, false)) {
-        put_last(lane, outgoing);
+    if (!outgoing || !prepare(outgoing, text, length, false)) {
+        free_outgoing(outgoing);
         return;
     }
-    if (outgoing)
-        lm_markup_free(&outgoing->markup);
-    lm_free(outgoing);
+    outgoing->behind = lane->newest;
+    if (lane->last)
+        lane->last->next = outgoing;
+    else
+        lane->first = outgoing;
+    lane->last = outgoing;
 }
 
 void telegram_heard(struct lm_telegram *bot, const struct news *news)
@@ -180,8 +181,10 @@ void telegram_heard(struct lm_telegram *bot, const struct news *news)
         return;
     if (news->event == LM_ROOM_NOTICE && news->text)
         telegram_say(lane, news->text, strlen(news->text));
-    else if (news->event == LM_ROOM_MESSAGE)
+    else if (news->event == LM_ROOM_MESSAGE) {
+        lane->newest = news->id;
         lane->look = true;
+    }
     else if (news->event == LM_ROOM_THINKING)
         lane->thinking = true;
     else if (news->event == LM_ROOM_IDLE)
@@ -208,14 +211,12 @@ static int take_kept(void *user, const struct lm_kept *kept)
     if (!outgoing || !prepare(outgoing, kept->text, kept->length, !person)) {
         looking->failed = !outgoing;
         lane->sent = outgoing ? kept->id : lane->sent;
-        if (outgoing)
-            lm_markup_free(&outgoing->markup);
-        lm_free(outgoing);
+        free_outgoing(outgoing);
         return looking->failed;
     }
     outgoing->id = kept->id;
     lm_format(outgoing->header, sizeof outgoing->header, "%s %s", person ? LM_TAG_PERSON : LM_TAG_AI, kept->name);
-    put_last(lane, outgoing);
+    lane->now = outgoing;
     return 1;
 }
 
@@ -231,8 +232,17 @@ static void look(struct lane *lane)
             lane->chat->wait_until = lm_seconds() + 5;
             return;
         }
-    } while (looking.count == LOOK && !lane->first && !looking.failed);
-    lane->look = lane->first || looking.failed;
+    } while (looking.count == LOOK && !lane->now && !looking.failed);
+    lane->look = lane->now || looking.failed;
+}
+
+/* What is to be sent next, in the order in which it happened. */
+static void choose(struct lane *lane)
+{
+    if (lane->look && (!lane->first || lane->first->behind > lane->sent))
+        look(lane);
+    if (!lane->now && lane->first)
+        lane->now = take_first(lane);
 }
 
 /* --- Budgets --- */
@@ -270,7 +280,7 @@ static void spend(struct lm_telegram *bot, struct chat *chat)
 static struct lane *lane_that_sends(struct lm_telegram *bot, const struct chat *chat)
 {
     for (struct lane *lane = bot->lanes; lane; lane = lane->next)
-        if (lane->chat == chat && lane->first)
+        if (lane->chat == chat && lane->now)
             return lane;
     return NULL;
 }
@@ -290,8 +300,9 @@ static void to_the_end(struct lm_telegram *bot, struct lane *lane)
 
 static void finished(struct lm_telegram *bot, struct lane *lane)
 {
-    const int64_t id = lane->first->id;
-    drop_first(lane);
+    const int64_t id = lane->now->id;
+    free_outgoing(lane->now);
+    lane->now = NULL;
     if (id) {
         char key[128], number[32];
         loam_error error;
@@ -308,7 +319,7 @@ static void finished(struct lm_telegram *bot, struct lane *lane)
 
 static void advance(struct lm_telegram *bot, struct lane *lane)
 {
-    struct outgoing *outgoing = lane->first;
+    struct outgoing *outgoing = lane->now;
     outgoing->at = outgoing->next_at;
     if (outgoing->at >= outgoing->markup.text.length)
         finished(bot, lane);
@@ -328,7 +339,7 @@ static void refused(struct lm_telegram *bot, struct chat *chat, struct lane *lan
     static const char *const gone[] = {"chat not found", "kicked", "blocked", "deactivated", "not enough rights", "have no rights", "not a member",
                                        "thread not found", "topic_closed", "topic_deleted", "group chat was deactivated", NULL};
     static const char *const entities[] = {"entit", "parse", NULL}, *const length[] = {"too long", NULL};
-    struct outgoing *outgoing = lane->first;
+    struct outgoing *outgoing = lane->now;
     if (answer->status == 403 || says(answer, gone)) {
         chat->paused = true;
         telegram_log(bot, "chat %lld: %s; nothing is sent there until somebody writes", (long long)chat->id, answer->why);
@@ -355,7 +366,7 @@ static void on_sent(struct lm_telegram *bot, struct call *call, struct answer *a
     if (!chat)
         return;    /* closed meanwhile */
     struct lane *lane = bot->lanes;
-    while (lane && (lane->chat != chat || !lane->first || !chat->sending || lane->first->next_at == lane->first->at))
+    while (lane && (lane->chat != chat || !lane->now || lane->now->next_at == lane->now->at))
         lane = lane->next;
     chat->sending = false;
     if (!lane)
@@ -366,7 +377,7 @@ static void on_sent(struct lm_telegram *bot, struct call *call, struct answer *a
         advance(bot, lane);
         return;
     }
-    lane->first->next_at = lane->first->at;
+    lane->now->next_at = lane->now->at;
     if (answer->migrate_to) {
         if (telegram_migrate(bot, chat->id, answer->migrate_to, &error) != LOAM_OK)
             chat->wait_until = now + 5;
@@ -389,7 +400,7 @@ static void on_sent(struct lm_telegram *bot, struct call *call, struct answer *a
 
 static void send_part(struct lm_telegram *bot, struct chat *chat, struct lane *lane)
 {
-    struct outgoing *outgoing = lane->first;
+    struct outgoing *outgoing = lane->now;
     struct lm_bytes body = {0}, text = {0};
     struct lm_json_writer json = lm_json_writer(&body, -1);
     if (*outgoing->header)
@@ -459,7 +470,7 @@ static double show_typing(struct lm_telegram *bot, struct chat *chat, double now
 {
     double next = INFINITY;
     for (struct lane *lane = bot->lanes; lane; lane = lane->next) {
-        if (lane->chat != chat || !lane->thinking || lane->first)
+        if (lane->chat != chat || !lane->thinking || lane->now)
             continue;
         refill(bot, chat, now);
         if (now - lane->typing_at >= typing_again && chat->tokens >= 2 && bot->tokens >= 2)
@@ -490,8 +501,8 @@ double telegram_send(struct lm_telegram *bot, double now)
 {
     double next = INFINITY;
     for (struct lane *lane = bot->lanes; lane; lane = lane->next)
-        if (lane->look && !lane->first && !lane->chat->paused && lane->chat->wait_until <= now)
-            look(lane);
+        if ((lane->look || lane->first) && !lane->now && !lane->chat->paused && lane->chat->wait_until <= now)
+            choose(lane);
     if (bot->dead || !bot->me)
         return INFINITY;
     for (struct chat *chat = bot->chats; chat; chat = chat->next) {
