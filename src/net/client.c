@@ -86,7 +86,7 @@ static void end_all(struct lm_http_client *client)
 
 static int wait_milliseconds(const struct lm_http_client *client)
 {
-    if (!client->due)
+    if (client->due <= 0)
         return -1;
     const double left = client->due - lm_seconds();
     return left <= 0 ? 0 : left > 60 ? 60000 : (int)(left * 1000) + 1;
@@ -108,7 +108,7 @@ static void *loop(void *user)
             else
                 curl_multi_socket_action(client->multi, events[i].data.fd, flags, &running);
         }
-        if (client->due && lm_seconds() >= client->due) {
+        if (client->due > 0 && lm_seconds() >= client->due) {
             client->due = 0;
             curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
         }

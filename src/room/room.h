@@ -254,6 +254,7 @@ int lm_rooms_note_list(struct lm_rooms *rooms, const char *prefix, char ***keys,
 
 /* --- Transports --- */
 
-#include "web.h"
+#include "telegram.h"    /* rooms on Telegram */
+#include "web.h"         /* a room on a page for browsers */
 
 #endif
