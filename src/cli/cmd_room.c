@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { GOODBYE_SECONDS = 10 };    /* in which what was said still goes out to Telegram */
+
 /* --- loam room init [FILE] --- */
 
 static int init(const struct arguments *arguments)
@@ -112,11 +114,13 @@ struct house {
     struct lm_rooms *rooms;
     struct room_show *show;
     struct lm_room_web *web;
+    struct lm_telegram *telegram;
 };
 
 static void leave(struct house *house)
 {
     lm_room_web_close(house->web);
+    lm_telegram_close(house->telegram);
     room_show_close(house->show);
     lm_rooms_close(house->rooms);
     lm_http_client_close(house->client);
@@ -154,7 +158,7 @@ static int open_house(const struct arguments *arguments, struct house *house, lo
     int code = read_config(arguments, &house->config, error);
     if (code == LOAM_OK)
         code = lm_secrets_open(secrets, &house->secrets, error);
-    if (code == LOAM_OK && asks_services(house->config))
+    if (code == LOAM_OK && (asks_services(house->config) || arguments->values[OPT_TELEGRAM].given))
         code = lm_http_client_open(&(struct lm_http_client_options){0}, &house->client, error);
     if (code != LOAM_OK)
         return code;
@@ -197,7 +201,18 @@ static int open_web(const struct arguments *arguments, struct house *house, stru
     return LOAM_OK;
 }
 
-/* Without a terminal and without lines to come the page alone keeps the room open. */
+static int open_telegram(const struct arguments *arguments, struct house *house, loam_error *error)
+{
+    const struct lm_telegram_options options = {.rooms = house->rooms, .config = house->config, .client = house->client, .secrets = house->secrets,
+                                                .log = log_line};
+    if (!arguments->values[OPT_TELEGRAM].given)
+        return LOAM_OK;
+    if (!house->config->telegram.given)
+        return lm_fail(error, LOAM_EUSAGE, "%s: has no `telegram`, which --telegram needs; loam room init writes an example", house->config->path);
+    return lm_telegram_open(&options, &house->telegram, error);
+}
+
+/* Without a terminal and without lines to come the page or Telegram keeps the room open. */
 static int wait_for_signal(void)
 {
     struct pollfd wait = {.fd = stop_descriptor(), .events = POLLIN};
@@ -223,13 +238,17 @@ static int visit(const struct arguments *arguments, struct house *house)
     const struct room_show_options shown = {.room = room, .person = "local", .terminal = terminal, .json = json};
     if (room_show_open(&shown, &house->show, &error) != LOAM_OK)
         return complain_error(&error);
-    if (open_web(arguments, house, room, &error) != LOAM_OK)
+    if (open_web(arguments, house, room, &error) != LOAM_OK || open_telegram(arguments, house, &error) != LOAM_OK)
         return complain_error(&error);
     if (terminal)
         greet(house, room);
     struct room_talk talk = {.rooms = house->rooms, .room = room, .show = house->show, .name = own_name(arguments), .terminal = terminal, .json = json};
-    const int status = room_talk(&talk);
-    return house->web && !terminal && !stop_wanted() ? wait_for_signal() : status;
+    int status = room_talk(&talk);
+    if ((house->web || house->telegram) && !terminal && !stop_wanted())
+        status = wait_for_signal();
+    if (house->telegram)
+        lm_telegram_idle(house->telegram, GOODBYE_SECONDS);
+    return status;
 }
 
 int command_room(const struct arguments *arguments)

@@ -245,6 +245,7 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_DEMO] = {"demo", 0, KIND_FLAG, .commands = ON(ROOM),
                   .help = "a room of four characters on the quickstart's model, which is trained first when it is not there (-o DIR: elsewhere)"},
     [OPT_WEB] = {"web", 0, KIND_FLAG, .commands = ON(ROOM), .help = "also as a page for browsers, at `web` of the configuration or 127.0.0.1:8081; prints links to give away"},
+    [OPT_TELEGRAM] = {"telegram", 0, KIND_FLAG, .commands = ON(ROOM), .help = "also on Telegram, as the configuration's `telegram` has it; every chat there is a room"},
     [OPT_ROOM] = {"room", 0, KIND_TEXT, .placeholder = "ID", .standard = "main", .commands = ON(ROOM), .help = "which of the database's rooms; a new one is made"},
     [OPT_NAME] = {"name", 0, KIND_TEXT, .placeholder = "NAME", .commands = ON(ROOM), .help = "what you are called there (default: your user name)"},
     [OPT_SECRETS] = {"secrets", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(ROOM),
