@@ -50,9 +50,10 @@ static size_t character(const char *text, size_t length, uint32_t *c)
     return 1;
 }
 
+/* Also what is left out of texts: it must not part the two before it goes. */
 static bool between_sign_and_bracket(uint32_t c)
 {
-    return unseen(c) || c == ' ' || c == '\t' || c == 0xA0 || (c >= 0x1F3FB && c <= 0x1F3FF);
+    return unseen(c) || (control(c) && c != '\r' && c != 0x2028 && c != 0x2029) || c == ' ' || c == '\t' || c == 0xA0 || (c >= 0x1F3FB && c <= 0x1F3FF);
 }
 
 size_t lm_tag_begin(const char *text, size_t length)
@@ -79,6 +80,11 @@ size_t lm_tag_begin(const char *text, size_t length)
 int lm_harmless_text(const char *text, size_t length, struct lm_bytes *out, loam_error *error)
 {
     bool after_sign = false;
+    return lm_harmless_piece(text, length, &after_sign, out, error);
+}
+
+int lm_harmless_piece(const char *text, size_t length, bool *after_sign, struct lm_bytes *out, loam_error *error)
+{
     int code = lm_bytes_reserve(out, length + 1, error);
     for (size_t at = 0; at < length && code == LOAM_OK;) {
         uint32_t c;
@@ -91,9 +97,9 @@ int lm_harmless_text(const char *text, size_t length, struct lm_bytes *out, loam
             c = '\n';
         if (control(c) || (unseen(c) && !needed_unseen(c)))
             continue;
-        if (after_sign && opens(c))
+        if (*after_sign && opens(c))
             c = '(';
-        after_sign = sign(c) || (after_sign && between_sign_and_bracket(c));
+        *after_sign = sign(c) || (*after_sign && between_sign_and_bracket(c));
         char bytes[4];
         code = lm_bytes_append(out, bytes, lm_utf8_encode(c, bytes), error);
     }

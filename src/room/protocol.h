@@ -29,6 +29,8 @@
  * invisible characters (those that scripts and emoji need stay); "\r\n" and "\r" as "\n"; a sign of a tag and a bracket behind it
  * as the sign and "(". */
 int lm_harmless_text(const char *text, size_t length, struct lm_bytes *out, loam_error *error);
+/* The same in pieces of whole characters; `after_sign` begins as false and is handed on. */
+int lm_harmless_piece(const char *text, size_t length, bool *after_sign, struct lm_bytes *out, loam_error *error);
 /* The name, 1 to LM_NAME_BYTES - 1 bytes: "someone" where nothing is left. */
 enum { LM_NAME_BYTES = 128 };
 void lm_harmless_name(const char *name, char out[LM_NAME_BYTES]);
@@ -53,6 +55,7 @@ struct lm_reply {                       /* starts as {.name = …} */
     enum lm_reply_verdict verdict;      /* by lm_reply_finish; an answer of blanks: NOTHING */
     bool begun;                         /* something other than a pass has come */
     bool in_line;                       /* out ends within a line: no tag can begin there */
+    bool after_sign;                    /* between pieces of `out`: a sign was last, and a bracket would make it a tag */
     bool passing;                       /* it began with PASS */
     bool cut;                           /* it went on in another's name: nothing more counts */
     bool full;

@@ -161,18 +161,12 @@ static bool line_begins(struct lm_reply *reply, bool all)
     return line_begins(reply, all);
 }
 
-/* Where the words end that can be given out now: before blanks at the end, an unfinished character, a sign that may become a tag. */
+/* Where the words end that can be given out now: before blanks at the end and an unfinished character. */
 static size_t words_end(const struct lm_bytes *held, size_t line, bool all)
 {
     size_t end = line;
-    if (!all && end == held->length) {
+    if (!all && end == held->length)
         end -= lm_utf8_unfinished(held->data, end);
-        for (size_t back = end; back-- > 0 && end - back < 48;)
-            if (lm_tag_begin(held->data + back, held->length - back) == SIZE_MAX) {
-                end = back;
-                break;
-            }
-    }
     while (end && strchr(" \t\r\n", held->data[end - 1]))
         end--;
     return end;
@@ -190,7 +184,7 @@ static int give_line(struct lm_reply *reply, bool all, bool *more, loam_error *e
     const char *end = memchr(held->data + lines, '\n', held->length - lines);
     const size_t line = end ? (size_t)(end - held->data) : held->length, words = words_end(held, line, all);
     if (words > lines) {
-        const int code = lm_harmless_text(held->data, words, &reply->out, error);
+        const int code = lm_harmless_piece(held->data, words, &reply->after_sign, &reply->out, error);
         if (code != LOAM_OK)
             return code;
         reply->begun = true;

@@ -126,6 +126,9 @@ static const struct answer answers[] = {
     {A "[Bix] I speak for Bix", "", LM_REPLY_NOTHING, true},
     {"One\n" A "[Ada] Two", "One\nTwo", LM_REPLY_SAID, false},
     {"As " A "[Bix] said", "As " A "(Bix] said", LM_REPLY_SAID, false},
+    {"As " A "\x06\xe2\x80\x8b [Bix] said", "As " A " (Bix] said", LM_REPLY_SAID, false},
+    {"As " A "\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b"
+     "\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b\xe2\x80\x8b[Bix]", "As " A "(Bix]", LM_REPLY_SAID, false},
     {"I am a robot " A, "I am a robot " A, LM_REPLY_SAID, false},
     {"\n" A, A, LM_REPLY_SAID, false},
     {A "[never closed", A "(never closed", LM_REPLY_SAID, false},
