@@ -64,6 +64,9 @@ const struct option option_table[OPTION_IDS] = {
                    .help = "every line is a text of its own, its end not part of it"},
     [OPT_COMPARE] = {"compare", 0, KIND_FLAG, .commands = ON(TOKENIZER_SHOW),
                      .help = "how many tokens each of the tokenizers makes of the text"},
+    [OPT_CONVERSATIONS] = {"conversations", 0, KIND_FLAG, .commands = ON(TOKENIZER_SHOW),
+                           .help = "standard input holds conversations, as a data file of finetune's: show them as the chat "
+                                   "template writes them, and which tokens are trained on"},
     [OPT_ADD_SPECIAL] = {"add-special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(LOOK_TOKENS),
                          .help = "add the special tokens that this tokenizer puts around a text"},
     [OPT_SPECIAL] = {"special", 0, KIND_FLAG, .commands = ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(LOOK_TOKENS),
@@ -83,7 +86,7 @@ const struct option option_table[OPTION_IDS] = {
                        .help = "data to evaluate on while training"},
     [OPT_TEMPLATE] = {"template", 0, KIND_CHOICE, .setting = true, .placeholder = "NAME",
                       .choices = "llama2|llama3|chatml|plain|guanaco",
-                      .commands = ON(FINETUNE) | ON(EVAL) | ON(CHAT) | ON(SERVE) | ON(DATA_SHOW),
+                      .commands = ON(FINETUNE) | ON(EVAL) | ON(CHAT) | ON(SERVE) | ON(DATA_SHOW) | ON(TOKENIZER_SHOW),
                       .help = "the chat template (default: the one stored with the model)"},
     [OPT_STEPS] = {"steps", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = MANY, .commands = RUNS | ON(MEASURE),
                    .help = "optimizer steps; with --epochs too, whichever ends first"},
