@@ -132,6 +132,10 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_GRADIENTS] = {"gradients", 0, KIND_CHOICE, .setting = true, .placeholder = "TYPE", .choices = "auto|f32|bf16",
                        .commands = PLANS,
                        .help = "element type of the matrices' gradients (default: bf16 where the weights are bf16 alone, else f32)"},
+    [OPT_PRODUCTS] = {"products", 0, KIND_CHOICE, .setting = true, .placeholder = "TYPE", .choices = "auto|f32|bf16",
+                      .commands = PLANS,
+                      .help = "bf16: what matrix products multiply is rounded to bf16 where the processor multiplies those, twice as fast; "
+                              "sums stay fp32 (default: bf16 where the weights are bf16)"},
     [OPT_FUSED_STEP] = {"fused-step", 0, KIND_FLAG, .setting = true, .commands = PLANS,
                         .help = "step each layer as soon as the backward pass has its gradients, so that only one layer's exist"},
     [OPT_FUSED_CLIP] = {"fused-clip", 0, KIND_CHOICE, .setting = true, .placeholder = "HOW", .choices = "previous|exact",

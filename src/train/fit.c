@@ -80,6 +80,8 @@ static bool look(struct search *search, struct lm_fit *fit, bool rough)
         settings.masters = LM_SETTING_AUTO;
     if (!lm_run_settings_given(search->asked, "gradients"))
         settings.gradients = LM_SETTING_AUTO;
+    if (!lm_run_settings_given(search->asked, "products"))
+        settings.products = LM_SETTING_AUTO;
     const int which = settings.dtype == LM_BF16;
     struct lm_sketch *sketch = &search->sketches[which];
     loam_error ignored;

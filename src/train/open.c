@@ -264,7 +264,8 @@ static int open_model(struct lm_run *run, loam_error *error)
     if (code != LOAM_OK)
         return code;
     const char *from = run->resumed ? run->resumed : settings->model;
-    struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype};
+    struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype,
+                                       .narrow = lm_run_form_of(settings).narrow};
     code = lm_model_open(from, run->device, &options, &run->model, error);
     const int64_t size = run->tokenizer ? lm_tokenizer_size(run->tokenizer) : 0;
     if (code != LOAM_OK)
@@ -412,6 +413,7 @@ static void settle_steps(struct lm_run *run)
     if (settings->dtype == LM_BF16)
         settings->masters = form.masters;
     settings->gradients = form.gradients_bf16 ? LM_GRADIENTS_BF16 : LM_GRADIENTS_F32;
+    settings->products = form.narrow ? LM_PRODUCTS_BF16 : LM_PRODUCTS_F32;
 }
 
 /* --- The directory and the arena --- */

@@ -11,6 +11,7 @@ struct lm_run_form lm_run_form_of(const struct lm_run_settings *settings)
         form.masters = settings->masters < 0 ? settings->optimizer_state == LM_STATE_F32 : settings->masters;
     form.gradients_bf16 = settings->gradients < 0 ? settings->dtype == LM_BF16 && !form.masters
                                                   : settings->gradients == LM_GRADIENTS_BF16;
+    form.narrow = settings->products < 0 ? settings->dtype == LM_BF16 : settings->products == LM_PRODUCTS_BF16;
     form.weights_on_disk = settings->offload & LM_OFFLOAD_WEIGHTS;
     form.state_on_disk = settings->offload & LM_OFFLOAD_OPTIMIZER;
     form.activations_on_disk = settings->offload & LM_OFFLOAD_ACTIVATIONS;
@@ -314,7 +315,8 @@ int lm_sketch_open(const struct lm_run_settings *settings, struct lm_sketch *ske
         return code;
     const int threads = settings->threads > 0 ? (int)settings->threads : 0;
     code = lm_device_open(&(struct lm_device_options){.threads = threads}, &sketch->device, error);
-    const struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype};
+    const struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype,
+                                             .narrow = lm_run_form_of(settings).narrow};
     if (code == LOAM_OK)
         code = lm_model_create(&sketch->config, settings->seed, sketch->device, &options, &sketch->model, error);
     return code;

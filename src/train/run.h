@@ -15,7 +15,7 @@
 
 /* What the settings come to, with nothing AUTO. */
 struct lm_run_form {
-    bool masters, gradients_bf16, fused;
+    bool masters, gradients_bf16, narrow, fused;
     bool weights_on_disk, state_on_disk, activations_on_disk;
 };
 struct lm_run_form lm_run_form_of(const struct lm_run_settings *settings);

@@ -38,6 +38,7 @@ struct lm_run_sources {
 };
 
 enum lm_gradient_kind { LM_GRADIENTS_F32, LM_GRADIENTS_BF16 };
+enum lm_product_kind { LM_PRODUCTS_F32, LM_PRODUCTS_BF16 };
 enum lm_offload { LM_OFFLOAD_OPTIMIZER = 1, LM_OFFLOAD_WEIGHTS = 2, LM_OFFLOAD_ACTIVATIONS = 4 };
 
 /* Every setting of a run. Keys of recipes and run.yaml are the members' names; on the command line `_` is `-`.
@@ -73,6 +74,8 @@ struct lm_run_settings {
     int64_t masters;         /* bf16 weights: true, fp32 masters besides; false, the weights alone, rounded stochastically; AUTO:
                                 masters where optimizer_state is f32 */
     int64_t gradients;       /* enum lm_gradient_kind; AUTO: bf16 where the weights are bf16 alone, else f32 */
+    int64_t products;        /* enum lm_product_kind: BF16 rounds what matrix products multiply to bf16 where the processor multiplies those
+                                (sums stay fp32), F32 nothing; AUTO: bf16 where the weights are */
     enum lm_state_kind optimizer_state;    /* f32, bf16 or 8bit: AdamW's two moments */
     bool fused_step;         /* the optimizer's step inside the backward pass: one layer's gradients exist at a time */
     bool exact_clip;         /* key "fused_clip": how a fused step clips: by the norm of the previous step (the first step: of a
