@@ -236,9 +236,9 @@ static void add_disk(const struct laying *laying, struct lm_run_plan *plan)
         plan->scratch_weights = laying->weight_bytes;
     if (memory->form.activations_on_disk && boundaries->groups > LM_KEPT_BOUNDARIES)
         plan->scratch_activations = (size_t)boundaries->groups * boundaries->bytes;
-    /* the one being written besides those that are kept */
-    plan->disk = plan->scratch_optimizer + plan->scratch_weights + plan->scratch_activations + plan->model +
-                 plan->checkpoint * ((size_t)laying->settings->keep + 1);
+    /* the model at the end is a second name of a checkpoint's files */
+    plan->disk = plan->scratch_optimizer + plan->scratch_weights + plan->scratch_activations +
+                 plan->checkpoint * (size_t)lm_checkpoints_held(laying->settings, 0);
 }
 
 int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_settings *settings, struct lm_model *model,

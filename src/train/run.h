@@ -45,6 +45,8 @@ struct lm_run_memory {
 int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_settings *settings, struct lm_model *model,
                           int64_t micro_batches, loam_error *error);
 enum { LM_LONGEST_DEFAULT_SEQ = 1024 };
+/* The most checkpoints there will be at once, from step `step` on. */
+int64_t lm_checkpoints_held(const struct lm_run_settings *settings, int64_t step);
 /* A model for its shapes alone, with the device it would run on. */
 struct lm_sketch {
     struct lm_config config;
