@@ -99,7 +99,25 @@ static void add_visiting_gradients(struct laying *laying)
            laying->norm);
 }
 
-static void add_gradients(struct laying *laying)
+/* A place for each unit, from its backward pass to the step. */
+static int add_growing_gradients(struct laying *laying, loam_error *error)
+{
+    struct lm_run_memory *memory = laying->memory;
+    const int64_t units = lm_model_units(memory->model);
+    const int32_t step = lm_moment(laying->config, LM_STAGE_STEP, 0);
+    memory->unit_gradients = lm_alloc((size_t)units, sizeof *memory->unit_gradients, error);
+    for (int64_t unit = 0; memory->unit_gradients && unit < units; unit++) {
+        int32_t first = unit + 1 == units ? laying->head : lm_moment(laying->config, LM_STAGE_MLP_BACK, unit - 1);
+        if (unit == 0)
+            first = laying->config->tied ? laying->head : laying->end;
+        during(laying, &memory->unit_gradients[unit],
+               unit == 0 ? "gradients: embeddings" : unit + 1 == units ? "gradients: norm and head" : "gradients: layers",
+               unit_gradients(memory, unit), first, step);
+    }
+    return memory->unit_gradients ? LOAM_OK : LOAM_ENOMEM;
+}
+
+static int add_gradients(struct laying *laying, loam_error *error)
 {
     struct lm_run_memory *memory = laying->memory;
     const bool sharded = laying->settings->zero >= 2;
@@ -108,10 +126,13 @@ static void add_gradients(struct laying *laying)
         all += unit_gradients(memory, unit);
     if (memory->form.fused || sharded)
         add_visiting_gradients(laying);
+    else if (memory->micro_batches == 1)
+        return add_growing_gradients(laying, error);
     else
         lm_layout_add(&memory->layout, &memory->all_gradients, "gradients", all);
     if (sharded && !memory->form.fused)
         lm_layout_add(&memory->layout, NULL, "gradients: this rank's share", share(laying->settings, all));
+    return LOAM_OK;
 }
 
 static int add_state(struct laying *laying, loam_error *error)
@@ -262,8 +283,9 @@ int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_sett
     if (!memory->gradients.at)
         return LOAM_ENOMEM;
     add_weights(&laying);
-    add_gradients(&laying);
-    int code = add_state(&laying, error);
+    int code = add_gradients(&laying, error);
+    if (code == LOAM_OK)
+        code = add_state(&laying, error);
     if (code == LOAM_OK)
         code = add_batches(&laying, error);
     if (code == LOAM_OK)

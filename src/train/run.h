@@ -27,9 +27,9 @@ struct lm_run_memory {
     struct lm_model *model;
     void *block;        /* the arena; NULL until mapped */
     void *weights;      /* in settings.dtype; NULL where they are on disk */
-    /* Gradients, units apart, matrices before vectors: all of them in one place, or (fused) one place for a layer, one for the
-     * embeddings and one for norm and head. */
-    void *all_gradients, *layer_gradients, *first_gradients, *last_gradients;
+    /* Gradients, units apart, matrices before vectors. Of several batches a step: all in one place, from the first pass on. Of one
+     * batch: a place a unit, from its backward pass on. Fused: one place for a layer, one for the embeddings, one for norm and head. */
+    void *all_gradients, **unit_gradients, *layer_gradients, *first_gradients, *last_gradients;
     struct lm_gradients gradients;
     double *squares;    /* [parameters]: of each one's gradient */
     struct lm_state state;
