@@ -99,20 +99,24 @@ static void add_visiting_gradients(struct laying *laying)
            laying->norm);
 }
 
-/* A place for each unit, from its backward pass to the step. */
-static int add_growing_gradients(struct laying *laying, loam_error *error)
+/* A place for each unit, from its backward pass to the step; of a rank's share, where the others have the rest, from when it is complete. */
+static int add_growing_gradients(struct laying *laying, bool shared, loam_error *error)
 {
+    static const char *const names[2][3] = {{"gradients: embeddings", "gradients: layers", "gradients: norm and head"},
+                                            {"gradients: this rank's share", "gradients: this rank's share", "gradients: this rank's share"}};
     struct lm_run_memory *memory = laying->memory;
     const int64_t units = lm_model_units(memory->model);
     const int32_t step = lm_moment(laying->config, LM_STAGE_STEP, 0);
     memory->unit_gradients = lm_alloc((size_t)units, sizeof *memory->unit_gradients, error);
     for (int64_t unit = 0; memory->unit_gradients && unit < units; unit++) {
-        int32_t first = unit + 1 == units ? laying->head : lm_moment(laying->config, LM_STAGE_MLP_BACK, unit - 1);
+        int32_t first = shared ? laying->norm : laying->head;
         if (unit == 0)
-            first = laying->config->tied ? laying->head : laying->end;
-        during(laying, &memory->unit_gradients[unit],
-               unit == 0 ? "gradients: embeddings" : unit + 1 == units ? "gradients: norm and head" : "gradients: layers",
-               unit_gradients(memory, unit), first, step);
+            first = laying->config->tied && !shared ? laying->head : laying->end;
+        else if (unit + 1 < units)
+            first = lm_moment(laying->config, shared ? LM_STAGE_ATTENTION_BACK : LM_STAGE_MLP_BACK, unit - 1);
+        const size_t bytes = unit_gradients(memory, unit);
+        during(laying, shared ? NULL : (void *)&memory->unit_gradients[unit],
+               names[shared][unit == 0 ? 0 : unit + 1 == units ? 2 : 1], shared ? share(laying->settings, bytes) : bytes, first, step);
     }
     return memory->unit_gradients ? LOAM_OK : LOAM_ENOMEM;
 }
@@ -126,9 +130,9 @@ static int add_gradients(struct laying *laying, loam_error *error)
         all += unit_gradients(memory, unit);
     if (memory->form.fused || sharded)
         add_visiting_gradients(laying);
-    else if (memory->micro_batches == 1)
-        return add_growing_gradients(laying, error);
-    else
+    if (memory->micro_batches == 1 && !memory->form.fused)
+        return add_growing_gradients(laying, sharded, error);
+    if (!memory->form.fused && !sharded)
         lm_layout_add(&memory->layout, &memory->all_gradients, "gradients", all);
     if (sharded && !memory->form.fused)
         lm_layout_add(&memory->layout, NULL, "gradients: this rank's share", share(laying->settings, all));
