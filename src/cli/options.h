@@ -49,7 +49,7 @@ enum option_id {
 
 enum option_kind {
     KIND_FLAG,      /* no value */
-    KIND_INT, KIND_DOUBLE, KIND_SIZE, KIND_TEXT,
+    KIND_INT, KIND_SEED, KIND_DOUBLE, KIND_SIZE, KIND_TEXT,
     KIND_CHOICE,    /* one of `choices` */
     KIND_LIST,      /* text, may be given again */
     KIND_FILES      /* a list that takes every word up to the next option */
@@ -88,6 +88,7 @@ extern const size_t command_count;
 struct argument {
     bool given;
     int64_t whole;             /* KIND_INT, KIND_SIZE */
+    uint64_t seed;             /* KIND_SEED */
     double number;             /* KIND_DOUBLE */
     const char *text;          /* as typed, or the default; NULL: neither. Of a setting that is swept: all values, with commas */
     const char **list;         /* KIND_LIST, KIND_FILES */

@@ -398,7 +398,7 @@ static void settle_steps(struct lm_run *run)
         settings->epochs = settings->command == LM_RUN_TRAIN ? 1 : 3;
     if (settings->epochs > 0) {
         const double exact = ceil(settings->epochs * (double)run->steps_an_epoch - 1e-9);
-        const int64_t steps = exact < 1 ? 1 : exact > 1e12 ? (int64_t)1e12 : (int64_t)exact;
+        const int64_t steps = exact < 1 ? 1 : exact > LM_SETTING_MANY ? LM_SETTING_MANY : (int64_t)exact;
         settings->steps = settings->steps > 0 && settings->steps < steps ? settings->steps : steps;
     }
     if (settings->warmup_percent >= 0)

@@ -277,6 +277,9 @@ int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_sett
                             .end = lm_moment(config, LM_STAGE_EMBEDDINGS, 0)};
     if (laying.weight_bytes == 0)
         return lm_fail(error, LOAM_EUSAGE, "the weights of this model do not fit into an address; use a smaller model");
+    if (settings->recompute == LM_RECOMPUTE_LAYER && settings->recompute_every > config->layers)
+        return lm_fail(error, LOAM_EUSAGE, "setting 'recompute': found %lld, and the model has %lld layers: a number up to that, or none",
+                       (long long)settings->recompute_every, (long long)config->layers);
     memory->model = model;
     memory->form = lm_run_form_of(settings);
     memory->parameters = laying.weight_bytes / ((size_t)lm_dtype_bits(settings->dtype) / 8);

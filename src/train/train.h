@@ -43,7 +43,7 @@ enum lm_offload { LM_OFFLOAD_OPTIMIZER = 1, LM_OFFLOAD_WEIGHTS = 2, LM_OFFLOAD_A
 
 /* Every setting of a run. Keys of recipes and run.yaml are the members' names; on the command line `_` is `-`.
  * A number that is LM_SETTING_AUTO is chosen when the run starts, and run.yaml has what was chosen. */
-enum { LM_SETTING_AUTO = -1 };
+enum { LM_SETTING_AUTO = -1, LM_SETTING_MANY = 1 << 30 };    /* MANY: what counts (steps, checkpoints) is at most this */
 struct lm_run_settings {
     enum lm_run_kind command;
     char *model;                     /* the directory to start from */
