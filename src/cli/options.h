@@ -34,7 +34,7 @@ enum option_id {
     OPT_DATA, OPT_EVAL_DATA, OPT_TEMPLATE, OPT_STEPS, OPT_EPOCHS, OPT_BATCH, OPT_ACCUMULATE, OPT_SEQ, OPT_LR,
     OPT_MIN_LR, OPT_SCHEDULE, OPT_WARMUP, OPT_WEIGHT_DECAY, OPT_BETA1, OPT_BETA2, OPT_EPSILON, OPT_CLIP,
     OPT_NO_SHUFFLE, OPT_NO_PACK, OPT_TRAIN_ON_ALL, OPT_ADD_TOKENS, OPT_RECOMPUTE,
-    OPT_OPTIMIZER_STATE, OPT_MASTERS, OPT_GRADIENTS, OPT_FUSED_STEP, OPT_FUSED_CLIP, OPT_OFFLOAD, OPT_MEMORY, OPT_RANKS, OPT_ZERO,
+    OPT_OPTIMIZER_STATE, OPT_MASTERS, OPT_GRADIENTS, OPT_PRODUCTS, OPT_FUSED_STEP, OPT_FUSED_CLIP, OPT_OFFLOAD, OPT_MEMORY, OPT_RANKS, OPT_ZERO,
     OPT_FIT, OPT_SVG, OPT_COMPARE_WITH, OPT_EVAL_EVERY, OPT_PATIENCE,
     OPT_SAVE_EVERY, OPT_KEEP, OPT_SAMPLE_PROMPT, OPT_OVERFIT_ONE_BATCH, OPT_RECIPE, OPT_RESUME, OPT_ALLOW_CHANGES,
     OPT_FAITHFUL, OPT_WEIGHTS_ONLY, OPT_CACHE, OPT_MODEL, OPT_KEY, OPT_CSV, OPT_CHART,
@@ -49,7 +49,7 @@ enum option_id {
 
 enum option_kind {
     KIND_FLAG,      /* no value */
-    KIND_INT, KIND_DOUBLE, KIND_SIZE, KIND_TEXT,
+    KIND_INT, KIND_SEED, KIND_DOUBLE, KIND_SIZE, KIND_TEXT,
     KIND_CHOICE,    /* one of `choices` */
     KIND_LIST,      /* text, may be given again */
     KIND_FILES      /* a list that takes every word up to the next option */
@@ -88,6 +88,7 @@ extern const size_t command_count;
 struct argument {
     bool given;
     int64_t whole;             /* KIND_INT, KIND_SIZE */
+    uint64_t seed;             /* KIND_SEED */
     double number;             /* KIND_DOUBLE */
     const char *text;          /* as typed, or the default; NULL: neither. Of a setting that is swept: all values, with commas */
     const char **list;         /* KIND_LIST, KIND_FILES */
