@@ -92,7 +92,7 @@ const struct option option_table[OPTION_IDS] = {
                    .help = "optimizer steps; with --epochs too, whichever ends first"},
     [OPT_EPOCHS] = {"epochs", 0, KIND_DOUBLE, .setting = true, .placeholder = "X", .least = 0, .most = 1e6,
                     .commands = RUNS, .help = "times through the data (default: 1 for train, 3 for finetune)"},
-    [OPT_BATCH] = {"batch", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 1 << 16,
+    [OPT_BATCH] = {"batch", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 1 << 20,
                    .commands = PLANS | ON(EVAL), .help = "sequences at once"},
     [OPT_ACCUMULATE] = {"accumulate", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 1 << 16,
                         .commands = PLANS, .help = "batches in one optimizer step"},
