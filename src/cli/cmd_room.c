@@ -163,7 +163,7 @@ static int open_house(const struct arguments *arguments, struct house *house, lo
     if (code != LOAM_OK)
         return code;
     const struct argument *seed = &arguments->values[OPT_SEED];
-    const struct lm_rooms_options options = {.config = house->config, .seed = seed->given ? (uint64_t)seed->whole : (uint64_t)(lm_time() * 1e3),
+    const struct lm_rooms_options options = {.config = house->config, .seed = seed->given ? seed->seed : (uint64_t)(lm_time() * 1e3),
                                              .threads = thread_count(arguments), .client = house->client, .secrets = house->secrets,
                                              .log = log_line};
     return lm_rooms_open(&options, &house->rooms, error);

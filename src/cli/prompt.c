@@ -34,9 +34,13 @@ static void show_watched(void)
     rl_forced_update_display();
 }
 
-/* A byte of standard input, or EOF: also where a signal has come, before the wait or while it lasts and to whatever thread. */
+/*
+ * A byte of standard input, or EOF: also where a signal has come, before the wait or while it lasts and to whatever thread.
+ * A Ctrl-D typed while the terminal still takes whole lines, in a reply or just behind the prompt, waits there as a zero byte.
+ */
 static int next_byte(void)
 {
+    enum { CTRL_D = 4 };
     struct pollfd wait[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = stop_descriptor(), .events = POLLIN},
                             {.fd = watched.descriptor, .events = POLLIN}};
     unsigned char byte;
@@ -49,7 +53,9 @@ static int next_byte(void)
         if (ready > 0 && (wait[0].revents || wait[1].revents))
             break;
     }
-    return !stop_wanted() && read(STDIN_FILENO, &byte, 1) == 1 ? byte : EOF;
+    if (stop_wanted() || read(STDIN_FILENO, &byte, 1) != 1)
+        return EOF;
+    return byte ? byte : CTRL_D;
 }
 
 /* --- What is pasted: the terminal puts ESC [ 200 ~ before it and ESC [ 201 ~ behind --- */

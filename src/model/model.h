@@ -98,6 +98,7 @@ struct lm_model_options {
                                       lm_model_load brings the weights. What open can find wrong, it finds now */
     bool plain;                    /* without load: weights of a GGUF file that are of block types, and those that lie there the other
                                       way round, become F32 copies, so that the model can be saved */
+    bool narrow;                   /* products with weights, and of their gradients, may round what they multiply to bf16 (compute.h) */
     int64_t vocabulary;            /* with load: 0 the file's; more: embedding and head grow to this many rows, the new
                                       ones each the mean of the old, and the configuration with them; fewer: EUSAGE */
 };

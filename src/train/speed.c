@@ -13,7 +13,7 @@ struct bench {
     struct lm_device *device;
     const struct lm_ops *ops;
     const struct lm_config *config;
-    bool bf16, gradients_bf16;
+    bool bf16, gradients_bf16, narrow;
     int64_t floats, room; /* elements at a time; of x, y and z each: four times that, and what the products need */
     float *x, *y, *z;
     int32_t *ids;         /* ROWS */
@@ -63,6 +63,7 @@ static double time_linear(const struct bench *b, int linear, int which, int64_t 
     if (which == WEIGHT)
         work = (struct lm_matmul){.m = out, .n = in, .k = rows, .a = {b->x, LM_F32, out}, .b = {b->y, LM_F32, in},
                                   .transpose_a = true, .c = {b->z, b->gradients_bf16 ? LM_BF16 : LM_F32, in}, .add = true};
+    work.narrow = b->narrow;
     double seconds;
     TIMED(seconds, b->ops->matmul(b->device, &work));
     return seconds / (2.0 * (double)rows * (double)in * (double)out);
@@ -177,7 +178,8 @@ int lm_speed_measure(const struct lm_config *config, const struct lm_run_setting
 {
     const int64_t rows = settings->batch * settings->seq;
     struct bench b = {.device = device, .ops = lm_device_ops(device), .config = config, .bf16 = settings->dtype == LM_BF16,
-                      .gradients_bf16 = lm_run_form_of(settings).gradients_bf16};
+                      .gradients_bf16 = lm_run_form_of(settings).gradients_bf16,
+                      .narrow = lm_run_form_of(settings).narrow};
     size_up(&b, rows);
     const size_t room = (size_t)b.room * sizeof(float), bytes = 3 * room + ROWS * sizeof(int32_t);
     char *block = lm_block_map(bytes, error);
