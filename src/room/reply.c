@@ -77,7 +77,7 @@ static enum pass is_pass(const char *text, size_t length, bool all)
     for (size_t size; at < length; at += size) {
         size = long_mark(text + at, length - at);
         if (!size && word_byte(text[at]))
-            return PASS_NO;
+            return (unsigned char)text[at] == 0xE2 && length - at < 3 && !all ? PASS_OPEN : PASS_NO;
         size = size ? size : 1;
     }
     return all ? PASS_YES : PASS_OPEN;

@@ -107,6 +107,7 @@ static const struct answer answers[] = {
     {"PASS\nI have nothing to add to this.", "", LM_REPLY_PASSED, false},
     {"PASS (nothing to add)", "", LM_REPLY_PASSED, false},
     {"Pass.", "", LM_REPLY_PASSED, false},
+    {"\"pass\" \xe2\x80\x94", "", LM_REPLY_PASSED, false},
     {"(pass)", "", LM_REPLY_PASSED, false},
     {"Nothing to add.\n\nPASS", "Nothing to add.\n\nPASS", LM_REPLY_PASSED, false},
     {"Pass the salt, please.", "Pass the salt, please.", LM_REPLY_SAID, false},
