@@ -145,7 +145,8 @@ static bool line_begins(struct lm_reply *reply, bool all)
     const size_t inside = lm_tag_begin(text, length);
     if (inside == 0)
         return true;
-    const bool closed = inside != SIZE_MAX && memchr(text + inside, ']', length - inside);
+    const size_t near = length < TAG_BYTES ? length : TAG_BYTES;
+    const bool closed = inside < near && memchr(text + inside, ']', near - inside);
     const size_t own = closed ? own_tag(reply, text, length, inside) : 0;
     if (!all && ((!closed && length < TAG_BYTES) || own == length))
         return false;
