@@ -59,7 +59,7 @@ static void forget(const struct bench *b, int64_t count)
         }                                                                                                                     \
     } while (0)
 
-static double time_linear(const struct bench *b, int linear, int which, int64_t rows)
+static void time_linear(const struct bench *b, int linear, int which, int64_t rows, struct lm_speed *speed)
 {
     int64_t in, out;
     shape_of(b->config, linear, &in, &out);
@@ -77,9 +77,12 @@ static double time_linear(const struct bench *b, int linear, int which, int64_t 
         work = (struct lm_matmul){.m = out, .n = in, .k = rows, .a = {b->x, LM_F32, out}, .b = {b->y, LM_F32, in},
                                   .transpose_a = true, .c = {b->z, b->gradients_bf16 ? LM_BF16 : LM_F32, in}, .add = true};
     work.narrow = b->narrow;
-    double seconds;
-    TIMED_AFTER(seconds, forget(b, which == WEIGHT ? rows * (in + out) : work.m * work.k), b->ops->matmul(b->device, &work));
-    return seconds / (2.0 * (double)rows * (double)in * (double)out);
+    const double weights = (double)in * (double)out;
+    double warm, cold;
+    TIMED(warm, b->ops->matmul(b->device, &work));
+    TIMED_AFTER(cold, forget(b, which == WEIGHT ? rows * (in + out) : work.m * work.k), b->ops->matmul(b->device, &work));
+    speed->linear[linear][which] = warm / (2.0 * (double)rows * weights);
+    speed->fetched[linear][which] = fmax(cold - warm, 0) / weights;
 }
 
 static double pairs_of(int64_t length, int64_t window)
@@ -208,7 +211,7 @@ int lm_speed_measure(const struct lm_config *config, const struct lm_run_setting
     *speed = (struct lm_speed){0};
     for (int linear = 0; linear < LM_SPEED_LINEARS; linear++)
         for (int which = 0; which < 3; which++)
-            speed->linear[linear][which] = time_linear(&b, linear, which, rows);
+            time_linear(&b, linear, which, linear == HEAD ? lm_loss_rows(rows, config->vocabulary) : rows, speed);
     for (int backward = 0; backward < 2; backward++)
         speed->pair[backward] = time_attention(&b, settings->seq, backward);
     time_rows(&b, speed);
@@ -231,7 +234,8 @@ static double linear_seconds(const struct lm_speed *speed, const struct lm_confi
 {
     int64_t in, out;
     shape_of(c, linear, &in, &out);
-    return speed->linear[linear][which] * 2 * rows * (double)in * (double)out;
+    const double each = linear == HEAD ? (double)lm_loss_rows((int64_t)rows, c->vocabulary) : rows;
+    return (speed->linear[linear][which] * 2 * rows + speed->fetched[linear][which] * ceil(rows / each)) * (double)in * (double)out;
 }
 
 static struct sums add_up(const struct lm_speed *speed, const struct lm_config *c, const struct lm_run_settings *settings)
