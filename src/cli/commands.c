@@ -24,7 +24,7 @@ const struct command command_table[] = {
     {CMD_TOKENIZER_SHOW, "tokenizer show", "MODEL|FILE...", 1, SIZE_MAX, "see how a text is cut into tokens",
      "Reads all of standard input as one text and prints it with every token in a colour of its own, or between bars where there "
      "are no colours, and below it a line a token: where it begins, its id, its bytes, its text, and whether it is special. With "
-     "--compare: how many tokens each of several tokenizers makes of the text, and how many bytes a token stands for.",
+     "--conversations: messages, as the chat template writes them, and which tokens fine-tuning trains on. With --compare: how many tokens each of several tokenizers makes of the text, and how many bytes a token stands for.",
      "printf 'Once upon a time' | loam tokenizer show model", command_tokenizer_show},
     {CMD_TOKENIZER_CONVERT, "tokenizer convert", "MODEL|FILE -o DIR", 1, 1, "write any vocabulary as tokenizer.json",
      "Reads a tokenizer in any form that loam knows: SentencePiece's .model, tiktoken's ranks (Llama 3, Qwen), vocab.json with "

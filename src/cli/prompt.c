@@ -12,15 +12,21 @@
 
 enum { HISTORY_LINES = 1000, LINE_END = 0x2424 };    /* the sign for a line end */
 
-/* A byte of standard input, or EOF: also where a signal has come, before the wait or while it lasts and to whatever thread. */
+/*
+ * A byte of standard input, or EOF: also where a signal has come, before the wait or while it lasts and to whatever thread.
+ * A Ctrl-D typed while the terminal still takes whole lines, in a reply or just behind the prompt, waits there as a zero byte.
+ */
 static int next_byte(void)
 {
+    enum { CTRL_D = 4 };
     struct pollfd wait[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = stop_descriptor(), .events = POLLIN}};
     unsigned char byte;
     while (poll(wait, 2, -1) < 0)
         if (errno != EINTR)
             return EOF;
-    return !stop_wanted() && read(STDIN_FILENO, &byte, 1) == 1 ? byte : EOF;
+    if (stop_wanted() || read(STDIN_FILENO, &byte, 1) != 1)
+        return EOF;
+    return byte ? byte : CTRL_D;
 }
 
 /* --- What is pasted: the terminal puts ESC [ 200 ~ before it and ESC [ 201 ~ behind --- */

@@ -26,7 +26,7 @@ static const struct key table[] = {
     {.name = "template", .kind = TEXT, .offset = AT(template_name)},
     {.name = "steps", .kind = COUNT, .offset = AT(steps), .least = 1, .most = LM_SETTING_MANY, .automatic = true},
     {.name = "epochs", .kind = REAL, .offset = AT(epochs), .most = 1e6, .automatic = true, .above = true},
-    {.name = "batch", .kind = COUNT, .offset = AT(batch), .least = 1, .most = 1 << 16},
+    {.name = "batch", .kind = COUNT, .offset = AT(batch), .least = 1, .most = 1 << 20},
     {.name = "accumulate", .kind = COUNT, .offset = AT(accumulate), .least = 1, .most = 1 << 16},
     {.name = "seq", .kind = COUNT, .offset = AT(seq), .least = 1, .most = 1 << 24, .automatic = true},
     {.name = "lr", .kind = REAL, .offset = AT(lr), .most = 100},
