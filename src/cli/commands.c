@@ -112,6 +112,13 @@ const struct command command_table[] = {
      "or by NAME. A model is loaded when it is first asked for, and unloaded, the one unused for longest first, where --memory has no room for "
      "another. Only this machine can ask unless --host says otherwise. SIGTERM and Ctrl-C let running answers finish (--drain); a second one does not.",
      "loam serve loam-quickstart --port 8080", command_serve},
+    {CMD_ROOM, "room", "(FILE | init [FILE] | --demo)", 0, 2, "a chatroom: several models and several people in one conversation",
+     "FILE says who takes part: models run here, services that speak OpenAI's or Anthropic's API; loam room init writes a commented one. A message "
+     "starts a round: each AI may answer or pass, then react to the others. A line is a message; /help lists the commands: /who /mute /unmute "
+     "/invite /kick /order /rounds /set /system /search /export /import /history /cost /stop /quit. At /quit or the end of input the running round "
+     "comes to its end. Where standard input is no terminal, each of its lines is a message, and the answers are lines NAME: TEXT; with --json every "
+     "event is an object a line. All that is said is kept in the database that FILE names, and found there the next time.",
+     "loam room init room.yaml\nloam room --demo", command_room},
     {CMD_LOOK_LOSSES, "look losses", "RUN...", 1, SIZE_MAX, "draw the loss curves of one or several runs",
      "Reads each run's log.jsonl and draws the loss and the evaluation's loss over the steps: with dots on a terminal, with letters "
      "elsewhere, into an SVG file with --svg.",

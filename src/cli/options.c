@@ -14,21 +14,21 @@ static const uint64_t everywhere = ~0ull;
 #define SEQUENCES (ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(LOOK_ATTENTION) | ON(LOOK_NORMS) | ON(LOOK_NEURONS))
 #define SHOWS (SEQUENCES | ON(LOOK_TOKENS) | ON(LOOK_WEIGHTS) | ON(LEARN))
 #define COMPUTES (RUNS | ON(MEASURE) | SAMPLES | ON(QUICKSTART) | ON(EVAL) | SEQUENCES | ON(LEARN) | ON(BENCH) | \
-                  ON(TOKENIZER_TRAIN) | ON(TOKENIZER_ENCODE) | ON(SERVE))
+                  ON(TOKENIZER_TRAIN) | ON(TOKENIZER_ENCODE) | ON(SERVE) | ON(ROOM))
 
 const struct option option_table[OPTION_IDS] = {
     [OPT_HELP] = {"help", 'h', KIND_FLAG, .commands = everywhere, .help = "show this help"},
     [OPT_OUT] = {"out", 'o', KIND_TEXT, .placeholder = "PATH",
-                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | SHOWS | ON(QUICKSTART),
+                 .commands = RUNS | ON(INIT) | ON(CONVERT) | ON(TOKENIZER_TRAIN) | ON(TOKENIZER_CONVERT) | SHOWS | ON(QUICKSTART) | ON(ROOM),
                  .help = "where to write: a directory; for look and learn a file, whose ending says what: .html, .svg, .png, .json, .safetensors"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
                   .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(EVAL) | ON(GENERATE) | SHOWS |
-                              ON(LOOK_LOSSES) | ON(MEASURE) | ON(BENCH) | ON(DATA_SHOW) | ON(PLAN),
+                              ON(LOOK_LOSSES) | ON(MEASURE) | ON(BENCH) | ON(DATA_SHOW) | ON(PLAN) | ON(ROOM),
                   .help = "print JSON, for other programs"},
     [OPT_THREADS] = {"threads", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 4096,
                      .commands = COMPUTES | ON(PLAN), .help = "threads to compute with (default: every processor allowed)"},
     [OPT_SEED] = {"seed", 0, KIND_SEED, .setting = true, .placeholder = "N",
-                  .commands = RUNS | ON(MEASURE) | SAMPLES | ON(INIT) | ON(QUICKSTART) | ON(LEARN),
+                  .commands = RUNS | ON(MEASURE) | SAMPLES | ON(INIT) | ON(QUICKSTART) | ON(LEARN) | ON(ROOM),
                   .help = "seed of all random numbers: the same seed gives the same result"},
     [OPT_DTYPE] = {"dtype", 0, KIND_CHOICE, .setting = true, .placeholder = "TYPE", .choices = "f32|bf16",
                    .commands = PLANS | ON(INIT), .help = "element type of the weights; in training bf16 has fp32 masters besides, see --masters"},
@@ -249,6 +249,14 @@ const struct option option_table[OPTION_IDS] = {
     [OPT_SESSION] = {"session", 0, KIND_TEXT, .placeholder = "NAME|FILE|last", .commands = ON(CHAT),
                      .help = "go on with a chat that was kept (in the chat, /load lists them), or with a file of conversations"},
     [OPT_NO_SAVE] = {"no-save", 0, KIND_FLAG, .commands = ON(CHAT), .help = "do not keep this chat"},
+    [OPT_DEMO] = {"demo", 0, KIND_FLAG, .commands = ON(ROOM),
+                  .help = "a room of four characters on the quickstart's model, which is trained first when it is not there (-o DIR: elsewhere)"},
+    [OPT_WEB] = {"web", 0, KIND_FLAG, .commands = ON(ROOM), .help = "also as a page for browsers, at `web` of the configuration or 127.0.0.1:8081; prints links to give away"},
+    [OPT_TELEGRAM] = {"telegram", 0, KIND_FLAG, .commands = ON(ROOM), .help = "also on Telegram, as the configuration's `telegram` has it; every chat there is a room"},
+    [OPT_ROOM] = {"room", 0, KIND_TEXT, .placeholder = "ID", .standard = "main", .commands = ON(ROOM), .help = "which of the database's rooms; a new one is made"},
+    [OPT_NAME] = {"name", 0, KIND_TEXT, .placeholder = "NAME", .commands = ON(ROOM), .help = "what you are called there (default: your user name)"},
+    [OPT_SECRETS] = {"secrets", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(ROOM),
+                     .help = "lines NAME = VALUE, readable by their owner alone, for what the configuration names; without it the environment"},
     [OPT_VERBOSE] = {"verbose", 0, KIND_FLAG, .commands = ON(SERVE), .help = "a line for every request"},
     [OPT_MODEL] = {"model", 0, KIND_TEXT, .placeholder = "DIR", .commands = ON(DATA_SHOW),
                    .help = "the model whose tokenizer, template and context are used"},

@@ -22,7 +22,7 @@ enum command_id {
     CMD_INIT, CMD_CONVERT, CMD_TRAIN,
     CMD_FINETUNE, CMD_PLAN, CMD_DATA_SHOW, CMD_EVAL, CMD_GENERATE, CMD_CHAT, CMD_LOOK_WEIGHTS, CMD_LOOK_LOGITS, CMD_LOOK_STEP,
     CMD_LOOK_LOSSES, CMD_LOOK_TOKENS, CMD_LOOK_ATTENTION, CMD_LOOK_NORMS, CMD_LOOK_NEURONS, CMD_LEARN,
-    CMD_MEASURE, CMD_SERVE, CMD_BENCH,
+    CMD_MEASURE, CMD_SERVE, CMD_ROOM, CMD_BENCH,
     COMMAND_IDS
 };
 
@@ -43,6 +43,7 @@ enum option_id {
     OPT_HOST, OPT_PORT, OPT_KEYS, OPT_CORS, OPT_SERVE_MEMORY, OPT_CONTEXT, OPT_STREAMS, OPT_SERVE_CACHE, OPT_QUEUE, OPT_BODY_LIMIT, OPT_TIMEOUT,
     OPT_DRAIN, OPT_OVERFLOW, OPT_VERBOSE, OPT_SWEEP, OPT_BENCH_MODEL, OPT_BENCH_STREAMS, OPT_CONTEXTS, OPT_BENCH_CSV,
     OPT_SESSION, OPT_NO_SAVE,
+    OPT_DEMO, OPT_ROOM, OPT_NAME, OPT_SECRETS, OPT_WEB, OPT_TELEGRAM,
     OPT_SENTENCE, OPT_LAYER, OPT_HEAD, OPT_TOP, OPT_RANGES, OPT_HTML, OPT_WIDTH, OPT_COLOUR,
     OPTION_IDS
 };
@@ -140,6 +141,7 @@ int command_eval(const struct arguments *arguments);
 int command_generate(const struct arguments *arguments);
 int command_chat(const struct arguments *arguments);
 int command_serve(const struct arguments *arguments);
+int command_room(const struct arguments *arguments);
 int command_look_weights(const struct arguments *arguments);
 int command_look_logits(const struct arguments *arguments);
 int command_look_step(const struct arguments *arguments);
