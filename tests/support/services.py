@@ -27,11 +27,13 @@ GET /control gives {"count": ..., "requests": [...]}, the last 200 with headers 
 import asyncio
 import json
 import random
+import time
 
 import standin
 
 settings = {"key": None, "default": {"text": "Hello from {n}."}, "queue": {}, "fail": 0, "seed": 1}
 requests = []
+ended = {}                # when the answer to each request was through
 count = 0
 drawn = random.Random(1)
 
@@ -47,6 +49,8 @@ async def control(request):
             requests.clear()
             count = 0
         return 200, {}
+    if request.path.endswith("/ended"):
+        return 200, ended
     return 200, {"count": count, "requests": requests}
 
 
@@ -188,7 +192,8 @@ async def answer(request):
     count += 1
     number = count
     body = request.json()
-    requests.append({"path": request.path, "headers": request.headers, "body": body})
+    entry = {"path": request.path, "headers": request.headers, "body": body, "number": number}
+    requests.append(entry)
     del requests[:-200]
     refused = check(request, body, anthropic)
     if refused:
@@ -207,6 +212,7 @@ async def answer(request):
     if how.get("plain") or not body.get("stream"):
         return 200, whole(body, how, text, anthropic)
     await stream(request, body, how, text, anthropic)
+    ended[number] = time.time()
     return None
 
 

@@ -38,7 +38,7 @@ class Request:
     def cut(self):
         """The connection ends here, whatever was promised."""
         self.ended = True
-        self.writer.transport.abort() if not self.writer.transport.get_write_buffer_size() else self.writer.close()
+        self.writer.close()
 
 
 async def read_request(reader, writer):
