@@ -1019,8 +1019,8 @@ static void test_bad_sentences(void **state)
         lm_bytes_free(&out);
         lm_page_free(page);
     }
-    assert_fails(lm_lesson_hold(0, &(struct lm_lesson_options){0}, &page, &error), &error, LOAM_EUSAGE, "1 to 12");
-    assert_fails(lm_lesson_hold(13, &(struct lm_lesson_options){0}, &page, &error), &error, LOAM_EUSAGE, "1 to 12");
+    assert_fails(lm_lesson_hold(0, &(struct lm_lesson_options){0}, &page, &error), &error, LOAM_EUSAGE, "1 to 14");
+    assert_fails(lm_lesson_hold(15, &(struct lm_lesson_options){0}, &page, &error), &error, LOAM_EUSAGE, "1 to 14");
     assert_fails(lm_lesson_hold(11, &(struct lm_lesson_options){.sentence = "a", .threads = 1}, &page, &error), &error, LOAM_EUSAGE, "one token");
 }
 
