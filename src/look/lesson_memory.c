@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 4, LENGTH = 256, RUN_STEPS = 3, MOST_CHANGES = 6 };
+enum { BATCH = 2, LENGTH = 256, RUN_STEPS = 3, MOST_CHANGES = 6 };
 
 /* Changes of the settings, "key=value". */
 struct way {
