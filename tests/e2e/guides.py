@@ -10,7 +10,7 @@ In a guide, a block of commands is one that stands below a comment:
     <!-- output -->          ```text block: all that the block of commands above prints, both streams in their order
 
 In what is printed, "…" stands for anything within a line, and on a line of its own for any lines. Every block is a bash script of its
-own in the same folder. Time for each guide is printed."""
+own in the same folder. GUIDES_PORT takes the place of the port 8080. Time for each guide is printed."""
 import os, re, subprocess, sys, time
 
 MARK = re.compile(r"<!-- (example(?: fails| long)*|output) -->\s*\n```[a-z]*\n(.*?)^```", re.S | re.M)
@@ -37,7 +37,7 @@ def first_wrong(wanted, said):
 
 def blocks(path):
     """(line, words, commands, what they print or None)"""
-    text, found = open(path, encoding="utf-8").read(), []
+    text, found = open(path, encoding="utf-8").read().replace("8080", os.environ.get("GUIDES_PORT", "8080")), []
     assert text.count("<!-- example") + text.count("<!-- output -->") == len(MARK.findall(text)), f"{path}: a mark without its block"
     for match in MARK.finditer(text):
         words = match[1].split()
