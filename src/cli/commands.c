@@ -119,8 +119,8 @@ const struct command command_table[] = {
      "loam serve loam-quickstart --port 8080", command_serve},
     {CMD_LOOK_LOSSES, "look losses", "RUN...", 1, SIZE_MAX, "draw the loss curves of one or several runs",
      "Reads each run's log.jsonl and draws the loss and the evaluation's loss over the steps: with dots on a terminal, with letters "
-     "elsewhere, into an SVG file with --svg.",
-     "loam look losses run", command_look_losses},
+     "elsewhere; --html, --svg and -o as pictures (SVG by gnuplot, where that is installed).",
+     "loam look losses run\nloam look losses run -o curves.svg", command_look_losses},
     {CMD_MEASURE, "measure", "MODEL [--seq N,N,...] [--batch N,N,...]", 1, 1, "measure memory and speed over a sweep of settings",
      "Trains some steps on random ids at every combination of the values given (comma lists), each in a process of its own, and prints "
      "the memory that was planned, the most that was used, the seconds a step and tokens a second: all positions (raw), those that "

@@ -12,7 +12,7 @@ static const uint64_t everywhere = ~0ull;
 #define PLANS (RUNS | ON(PLAN) | ON(MEASURE) | ON(LOOK_MEMORY))
 #define SAMPLES (ON(GENERATE) | ON(CHAT))
 #define SEQUENCES (ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(LOOK_ATTENTION) | ON(LOOK_NORMS) | ON(LOOK_NEURONS))
-#define SHOWS (SEQUENCES | ON(LOOK_TOKENS) | ON(LOOK_WEIGHTS) | ON(LOOK_MEMORY) | ON(LEARN))
+#define SHOWS (SEQUENCES | ON(LOOK_TOKENS) | ON(LOOK_WEIGHTS) | ON(LOOK_MEMORY) | ON(LOOK_LOSSES) | ON(LEARN))
 #define COMPUTES (RUNS | ON(MEASURE) | SAMPLES | ON(QUICKSTART) | ON(EVAL) | SEQUENCES | ON(LEARN) | ON(BENCH) | \
                   ON(TOKENIZER_TRAIN) | ON(TOKENIZER_ENCODE) | ON(SERVE))
 
@@ -23,7 +23,7 @@ const struct option option_table[OPTION_IDS] = {
                  .help = "where to write: a directory; for look and learn a file, whose ending says what: .html, .svg, .png, .json, .safetensors"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
                   .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(EVAL) | ON(GENERATE) | SHOWS |
-                              ON(LOOK_LOSSES) | ON(MEASURE) | ON(BENCH) | ON(DATA_SHOW) | ON(PLAN),
+                              ON(MEASURE) | ON(BENCH) | ON(DATA_SHOW) | ON(PLAN),
                   .help = "print JSON, for other programs"},
     [OPT_THREADS] = {"threads", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 4096,
                      .commands = COMPUTES | ON(PLAN) | ON(LOOK_MEMORY), .help = "threads to compute with (default: every processor allowed)"},
@@ -148,7 +148,7 @@ const struct option option_table[OPTION_IDS] = {
                   .help = "what the ranks share out: 1 optimizer state, 2 gradients too, 3 weights too"},
     [OPT_FIT] = {"fit", 0, KIND_SIZE, .placeholder = "SIZE", .least = 1, .most = INFINITY, .commands = ON(PLAN),
                  .help = "search what is not set for the fastest ways that take at most this much memory"},
-    [OPT_SVG] = {"svg", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(PLAN) | ON(LOOK_LOSSES) | SHOWS,
+    [OPT_SVG] = {"svg", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(PLAN) | SHOWS,
                  .help = "draw into an SVG file: the memory of one step; curves (by gnuplot); what is looked at"},
     [OPT_COMPARE_WITH] = {"compare", 0, KIND_CHOICE, .placeholder = "WITH", .choices = "deepspeed", .commands = ON(PLAN),
                      .help = "what DeepSpeed's estimators for ZeRO-2 and ZeRO-3 say beside it"},

@@ -118,6 +118,7 @@ const char *nearest_name(const char *typed, const char *(*next)(const void *user
 /* help.c */
 void print_overview(FILE *to);
 void print_help(FILE *to, const struct command *command);
+void print_group(FILE *to, const char *group);    /* "look": its commands, an example of each */
 void print_version(FILE *to);
 void print_manual(FILE *to);          /* troff, for man */
 void print_completion(FILE *to);      /* bash */

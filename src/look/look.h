@@ -86,6 +86,8 @@ int lm_look_step(struct lm_model *model, const int32_t *ids, int64_t count, cons
 /* The values that a run's log.jsonl has under `key` ("loss", "eval_loss", "lr", "grad_norm", …) over the steps; empty where it has
  * none. RUN is a run's directory or a log. Free with lm_series_free. */
 int lm_look_losses(const char *run, const char *key, struct lm_series *series, loam_error *error);
+/* The curves on one page, over all their steps; of more than a thousand steps the last value of every few. */
+int lm_look_curves(const struct lm_series *series, size_t count, const char *title, struct lm_page **page, loam_error *error);
 /* The memory of one step, as a plan has it: the parts at the peak, bytes over the step's moments, parts stacked and the peak marked, what
  * is live there, what lies on disk. */
 int lm_look_memory(const struct lm_run_plan *plan, const struct lm_plan_picture *picture, struct lm_page **page, loam_error *error);

@@ -238,6 +238,23 @@ static int draw_bars(struct drawing *d, int figure)
     return d->code;
 }
 
+/* Where few of the rows have a value, each is marked: one alone is no line. */
+static void put_points(struct drawing *d, int64_t column, int left, int bottom)
+{
+    enum { FEW = 40 };
+    const struct lm_block *block = d->block;
+    const int64_t last = block->rows > 1 ? block->rows - 1 : 1;
+    int64_t count = 0;
+    for (int64_t row = 0; row < block->rows; row++)
+        count += isfinite(block->values[row * block->columns + column]);
+    for (int64_t row = 0; row < block->rows && count < FEW && count < block->rows; row++) {
+        const double value = block->values[row * block->columns + column];
+        if (isfinite(value))
+            put(d, "<circle class=\"l l%d\" r=\"3\" cx=\"%d\" cy=\"%d\"/>", (int)(column % 4), left + (int)(PLOT_WIDTH * row / last),
+                bottom - (int)((value - d->low) / (d->high - d->low) * PLOT_HEIGHT + 0.5));
+    }
+}
+
 static int draw_lines(struct drawing *d, int figure)
 {
     static const char *const dashes[] = {"", "stroke-dasharray=\"6 3\"", "stroke-dasharray=\"2 3\"", "stroke-dasharray=\"9 3 2 3\""};
@@ -262,7 +279,9 @@ static int draw_lines(struct drawing *d, int figure)
                 put(d, "%d,%d ", left + (int)(PLOT_WIDTH * row / last),
                     bottom - (int)((value - d->low) / (d->high - d->low) * PLOT_HEIGHT + 0.5));
         }
-        put(d, "\"/><path class=\"l l%d\" %s d=\"M%d %dh28\"/>", (int)(column % 4), dashes[column % 4], left + PLOT_WIDTH + 12,
+        put(d, "\"/>");
+        put_points(d, column, left, bottom);
+        put(d, "<path class=\"l l%d\" %s d=\"M%d %dh28\"/>", (int)(column % 4), dashes[column % 4], left + PLOT_WIDTH + 12,
             top + 8 + (int)column * LINE);
         put_text(d, left + PLOT_WIDTH + 46, top + 12 + (int)column * LINE, "class=\"legend\"",
                  lm_block_name(block->column_names, column, room), NAME_LIMIT);
