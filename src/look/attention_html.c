@@ -8,7 +8,7 @@
 
 static const char STYLE[] =
     "<style>body{max-width:none}main{display:flex;flex-wrap:wrap;gap:1.5rem;align-items:flex-start}"
-    "#grid{display:grid;gap:3px}#grid canvas{width:44px;height:44px;cursor:pointer;outline:1px solid var(--rule);image-rendering:pixelated}"
+    "main>div{max-width:100%;min-width:0;overflow-x:auto;padding:3px}#grid{display:grid;gap:3px}#grid canvas{width:44px;height:44px;cursor:pointer;outline:1px solid var(--rule);image-rendering:pixelated}"
     "#grid canvas[aria-pressed=true]{outline:3px solid #D55E00}#grid span{font-size:12px;color:var(--soft);align-self:center;"
     "text-align:center}#words{line-height:2.1;max-width:46rem}#words button{font:inherit;color:inherit;border:1px solid var(--rule);"
     "border-radius:3px;margin:1px;padding:0 .3em;background:none;white-space:pre;cursor:pointer}#words .at{outline:3px solid #D55E00}"

@@ -181,7 +181,8 @@ static int draw_heat(struct drawing *d, int figure)
     const int left = MARGIN + (block->row_axis ? LINE : 0) + names_width(block->row_names, block->rows);
     const int top = 2 * MARGIN + 12 + (block->column_axis ? LINE : 0) + names_width(block->column_names, block->columns);
     const int wide = (int)block->columns * cell, high = (int)block->rows * cell;
-    const int width = left + (wide > 170 ? wide : 170) + 2 * MARGIN + 20, height = top + high + 60;
+    const int legend = 170 + (block->unit && *block->unit ? text_width(block->unit, 40) : 0);
+    const int width = left + (wide > legend ? wide : legend) + 2 * MARGIN + 20, height = top + high + 60;
     begin(d, figure, width, height);
     const int every = cell >= 10 ? 1 : 16 / cell;
     for (int64_t column = 0; column < block->columns; column += every) {

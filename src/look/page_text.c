@@ -447,10 +447,14 @@ static void put_areas(struct screen *screen, const struct lm_block *block)
     lm_block_range(block, &low, &high);
     letter_columns(block, letter);
     put_title(screen, block);
-    for (int64_t column = 0; column < block->columns; column++) {
+    for (int64_t column = 0, used = 0; column < block->columns; column++) {
+        const int columns = columns_of(screen, block->column_names[column]) + 4;    /* letter, blank, ", " */
+        const bool turn = used && used + columns > screen->width;
+        puts_text(screen, turn ? "\n" : "");
+        used = turn ? columns : used + columns;
         put_part(screen, column, letter[column], 1);
         puts_text(screen, " ");
-        puts_text(screen, block->column_names[column]);
+        put_cell(screen, block->column_names[column], -1, false);
         puts_text(screen, column + 1 < block->columns ? ", " : "\n");
     }
     const int names = name_columns(screen, block), wide = screen->width - names - NUMBER - MARK - 2;

@@ -1,6 +1,6 @@
 #!/bin/bash
-# loam look and loam learn from outside: what scripts rely on, every form of a page, what a person can get wrong, a large picture,
-# and, where chromium is installed, the pages in a browser without a network.
+# loam look and loam learn from outside: what scripts rely on, every form of a page, what a person can get wrong, a large picture.
+# look_pages.sh opens the pages in a browser.
 set -u
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -96,7 +96,7 @@ says 2 "at least 2" -- look step model --ids 1
 says 0 "" -- look attention model --ids 1
 says 0 "" -- look logits model --ids 1
 says 1 "nowhere" -- look attention nowhere --sentence fox
-says 2 "1 to 12" -- learn 13
+says 2 "1 to 14" -- learn 15
 says 2 "empty" -- learn 5 --sentence "  "
 says 0 "0.9544" -- learn 5
 says 0 "Generation" -- learn
@@ -104,7 +104,7 @@ printf 'a\xff\xfe\x1b[31mb' | "$LOAM" look tokens model --sentence - >out 2>err 
 grep -q $'\x1b' out && fail "a token drives the terminal"
 
 # Lessons on a model.
-for lesson in 2 4 8 9 10 11 12; do says 0 "" -- learn $lesson model --sentence "$sentence"; done
+for lesson in 2 4 8 9 10 11 12 13 14; do says 0 "" -- learn $lesson model --sentence "$sentence"; done
 "$LOAM" look weights model >after && "$LOAM" look weights other >before && cmp -s before after || fail "a lesson changed the model"
 cmp -s model/model.safetensors other/model.safetensors || fail "a lesson changed the model's file"
 
@@ -112,19 +112,4 @@ cmp -s model/model.safetensors other/model.safetensors || fail "a lesson changed
 "$LOAM" look attention model --ids "$(seq 0 63 | tr '\n' ' ')" -o large.html || fail "large page"
 size=$(stat -c %s large.html)
 [ "$size" -lt 3000000 ] || fail "the page of 12 layers, 12 heads and 64 tokens has $size bytes"
-if command -v chromium >/dev/null && [ -n "${LOAM_LONG:-}" ]; then
-    "$LOAM" learn --html -o lessons.html || fail "all lessons"
-    cat >probe.js <<'JS'
-<script>setTimeout(()=>{const t=performance.now();for(let i=0;i<60;i++){point(i,i>>1);map();words()}
-document.title=`ready ${document.body.dataset.ready} canvases ${document.querySelectorAll('#grid canvas').length} words ${document.querySelectorAll('#words button').length} frame ${((performance.now()-t)/60).toFixed(1)} ms says ${document.getElementById('says').textContent}`},0)</script>
-JS
-    sed "s|</body>|$(tr '\n' ' ' <probe.js | sed 's/[&|]/\\&/g')</body>|" large.html >probe.html
-    timeout 120 chromium --headless --no-sandbox --disable-gpu --host-resolver-rules="MAP * ~NOTFOUND" --virtual-time-budget=8000 \
-        --dump-dom "file://$work/probe.html" >dom 2>/dev/null
-    title=$(grep -o '<title>[^<]*</title>' dom | head -1)
-    echo "browser: $title"
-    grep -q "ready yes canvases 144 words 64" <<<"$title" || fail "the page in a browser: $title"
-    timeout 120 chromium --headless --no-sandbox --disable-gpu --virtual-time-budget=4000 --dump-dom "file://$work/lessons.html" >dom 2>/dev/null
-    [ "$(grep -o '<h2>' dom | wc -l)" = 12 ] || fail "lessons in a browser: $(grep -o '<h2>' dom | wc -l) of 12"
-fi
 exit $failed
