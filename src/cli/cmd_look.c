@@ -155,7 +155,7 @@ static int attention(const struct arguments *arguments, const struct lm_subject 
     if (show_form(arguments, SHOW_TENSORS) != SHOW_HTML)
         return lm_look_attention(subject, &choice, page, error);
     struct lm_bytes html = {0};
-    int code = lm_look_attention_html(subject, &html, error);
+    int code = lm_look_attention_html(subject, choice.layer, &html, error);
     if (code == LOAM_OK && values[OPT_OUT].text)
         code = lm_file_replace(values[OPT_OUT].text, html.data, html.length, error);
     else if (code == LOAM_OK)

@@ -56,8 +56,9 @@ struct lm_attention_choice {
 /* Who looks at whom: the mean, the rollout, what every head does, or one layer or head in full. */
 int lm_look_attention(const struct lm_subject *subject, const struct lm_attention_choice *choice, struct lm_page **page,
                       loam_error *error);
-/* All layers and heads as one interactive HTML page (appended): weights to 1/65535, some 2 bytes and a third for each. */
-int lm_look_attention_html(const struct lm_subject *subject, struct lm_bytes *out, loam_error *error);
+/* All layers and heads, or those of one layer, as one interactive HTML page (appended): weights to 1/65535, some 2 bytes and a third for
+ * each. What would be larger than a browser draws well is refused, with what to choose. */
+int lm_look_attention_html(const struct lm_subject *subject, int64_t layer, struct lm_bytes *out, loam_error *error);
 /* F32 tensors `attention` [L,H,T,T], `rollout` [T,T]; I32 `ids` [T]. */
 int lm_look_attention_write(const struct lm_subject *subject, const char *path, loam_error *error);
 

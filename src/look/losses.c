@@ -114,7 +114,7 @@ int lm_look_curves(const struct lm_series *series, size_t count, const char *tit
             names[row] = labels[row];
         for (size_t s = 0; s < count; s++)
             columns[s] = series[s].name;
-        const struct lm_block block = {.kind = LM_BLOCK_LINES, .name = "curves", .title = title, .row_axis = "step", .unit = title,
+        const struct lm_block block = {.kind = LM_BLOCK_LINES, .name = "curves", .title = title, .row_axis = "step", .unit = strstr(title, "loss") ? "nats a token" : title,
                                        .rows = (int64_t)rows, .columns = (int64_t)count, .row_names = names, .column_names = columns,
                                        .values = values, .decimals = -1};
         lm_page_add(made, &block);

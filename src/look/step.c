@@ -24,7 +24,7 @@ int lm_step_run(struct lm_model *model, const int32_t *ids, int64_t count, const
 {
     double sum = 0;
     *step = (struct lm_step){0};
-    int code = count < 2 ? lm_fail(error, LOAM_EUSAGE, "found %lld token ids, wanted at least 2: the first to predict the next",
+    int code = count < 2 ? lm_fail(error, LOAM_EUSAGE, "found %lld token, wanted at least 2: from the first the next is predicted",
                                    (long long)count)
                          : open_step(model, count, step, error);
     int64_t counted = 0;

@@ -106,6 +106,19 @@ python 'import xml.dom.minidom as m; d=m.parse("plain.svg"); assert d.getElement
 "$LOAM" look losses run --html >curves.html 2>err || fail "look losses --html: $(cat err)"
 says '<svg' curves.html
 
+# --- the line that shows how far a run is, on a narrow terminal: no word and no number of it is cut
+for columns in 44 60 80 120; do
+    TERM=xterm script -qec "stty cols $columns; $LOAM finetune base --data other.jsonl -o narrow$columns --steps 40 --batch 1 --seq 64" /dev/null \
+        >narrow </dev/null || fail "a run on a terminal: $(cat narrow)"
+    python 'import re
+lines=[re.sub(r"\x1b\[[0-9;]*[A-Za-z]","",l) for l in re.split(r"[\r\n]+",open("narrow",encoding="utf-8").read())]
+lines=[l for l in lines if l.startswith("training ")]
+assert lines, "nothing drawn"
+for l in lines:
+    assert len(l) < int(sys.argv[1]), l
+    assert re.fullmatch(r"training \[[#.]+\] +\d+%( loss \S+)?(  lr \S+e[-+]\d\d)?(  norm \S+)?(  \d+ tokens/s)?(  \d+% of peak)?(  .* left)? ?", l), l' $columns
+done
+
 # --- measure: each point a process; one that is refused is a line too
 mkdir tmp && export TMPDIR=$work/tmp
 "$LOAM" measure base --seq 32,64,512 --batch 1,2 --steps 3 --csv m.csv --json >m.json 2>err || fail "measure: $(cat err)"
