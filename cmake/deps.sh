@@ -3,7 +3,7 @@
 set -eu
 build="gcc cmake ninja-build pkg-config libyajl-dev libyaml-dev libpcre2-dev libutf8proc-dev
 libedit-dev libxxhash-dev libmicrohttpd-dev libcurl4-openssl-dev libmd4c-dev libsqlite3-dev libcmocka-dev"
-test="chromium curl clang libomp-dev libclang-rt-14-dev llvm locales python3 binutils gnuplot-nox"
+test="chromium curl clang libomp-dev libclang-rt-14-dev llvm locales python3 binutils gnuplot-nox librsvg2-bin bsdutils"
 
 wanted=$build
 [ "${1:-build}" = test ] && wanted="$build $test"

@@ -101,6 +101,11 @@ const struct command command_table[] = {
      "FILE ends in .html, .svg, .png or .json.",
      "loam look step model --sentence 'Once upon a time'\n"
      "loam look step model --ids '1 2 3' --out step.safetensors", command_look_step},
+    {CMD_LOOK_MEMORY, "look memory", "MODEL", 1, 1, "see the memory of a training step: what is live at each moment",
+     "Draws what loam plan lays out: weights, gradients, optimizer, activations, logits and workspace over the moments of one step, what is "
+     "live at the peak, and what lies on disk. Needs only MODEL's config.json, and takes the settings of a run.",
+     "loam look memory model --seq 512 --batch 2\nloam look memory model --seq 512 --batch 2 --recompute layer -o memory.svg",
+     command_look_memory},
     {CMD_LEARN, "learn", "[N] [MODEL]", 0, 2, "lessons: every stage of a language model, run on a sentence",
      "Without N the list of lessons; with N one of them: what the stage does, the numbers themselves, what to change and try. Every number "
      "comes from the library; --sentence is yours, --seed draws other vectors, weights and texts, MODEL is looked at instead of the small "
@@ -121,8 +126,8 @@ const struct command command_table[] = {
      "loam room init room.yaml\nloam room --demo", command_room},
     {CMD_LOOK_LOSSES, "look losses", "RUN...", 1, SIZE_MAX, "draw the loss curves of one or several runs",
      "Reads each run's log.jsonl and draws the loss and the evaluation's loss over the steps: with dots on a terminal, with letters "
-     "elsewhere, into an SVG file with --svg.",
-     "loam look losses run", command_look_losses},
+     "elsewhere; --html, --svg and -o as pictures (SVG by gnuplot, where that is installed).",
+     "loam look losses run\nloam look losses run -o curves.svg", command_look_losses},
     {CMD_MEASURE, "measure", "MODEL [--seq N,N,...] [--batch N,N,...]", 1, 1, "measure memory and speed over a sweep of settings",
      "Trains some steps on random ids at every combination of the values given (comma lists), each in a process of its own, and prints "
      "the memory that was planned, the most that was used, the seconds a step and tokens a second: all positions (raw), those that "

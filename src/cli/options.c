@@ -9,10 +9,10 @@ enum { MANY = 1 << 30 };    /* for options that count: more would not fit anyway
 static const uint64_t everywhere = ~0ull;
 
 #define RUNS (ON(TRAIN) | ON(FINETUNE))
-#define PLANS (RUNS | ON(PLAN) | ON(MEASURE))
+#define PLANS (RUNS | ON(PLAN) | ON(MEASURE) | ON(LOOK_MEMORY))
 #define SAMPLES (ON(GENERATE) | ON(CHAT))
 #define SEQUENCES (ON(LOOK_LOGITS) | ON(LOOK_STEP) | ON(LOOK_ATTENTION) | ON(LOOK_NORMS) | ON(LOOK_NEURONS))
-#define SHOWS (SEQUENCES | ON(LOOK_TOKENS) | ON(LOOK_WEIGHTS) | ON(LEARN))
+#define SHOWS (SEQUENCES | ON(LOOK_TOKENS) | ON(LOOK_WEIGHTS) | ON(LOOK_MEMORY) | ON(LOOK_LOSSES) | ON(LEARN))
 #define COMPUTES (RUNS | ON(MEASURE) | SAMPLES | ON(QUICKSTART) | ON(EVAL) | SEQUENCES | ON(LEARN) | ON(BENCH) | \
                   ON(TOKENIZER_TRAIN) | ON(TOKENIZER_ENCODE) | ON(SERVE) | ON(ROOM))
 
@@ -23,10 +23,10 @@ const struct option option_table[OPTION_IDS] = {
                  .help = "where to write: a directory; for look and learn a file, whose ending says what: .html, .svg, .png, .json, .safetensors"},
     [OPT_JSON] = {"json", 0, KIND_FLAG,
                   .commands = ON(QUICKSTART) | ON(TOKENIZER_ENCODE) | ON(TOKENIZER_SHOW) | ON(EVAL) | ON(GENERATE) | SHOWS |
-                              ON(LOOK_LOSSES) | ON(MEASURE) | ON(BENCH) | ON(DATA_SHOW) | ON(PLAN) | ON(ROOM),
+                              ON(MEASURE) | ON(BENCH) | ON(DATA_SHOW) | ON(PLAN) | ON(ROOM),
                   .help = "print JSON, for other programs"},
     [OPT_THREADS] = {"threads", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 4096,
-                     .commands = COMPUTES | ON(PLAN), .help = "threads to compute with (default: every processor allowed)"},
+                     .commands = COMPUTES | ON(PLAN) | ON(LOOK_MEMORY), .help = "threads to compute with (default: every processor allowed)"},
     [OPT_SEED] = {"seed", 0, KIND_SEED, .setting = true, .placeholder = "N",
                   .commands = RUNS | ON(MEASURE) | SAMPLES | ON(INIT) | ON(QUICKSTART) | ON(LEARN) | ON(ROOM),
                   .help = "seed of all random numbers: the same seed gives the same result"},
@@ -149,13 +149,13 @@ const struct option option_table[OPTION_IDS] = {
                      .help = "what lies on disk while training, with commas between: optimizer, weights, activations"},
     [OPT_MEMORY] = {"memory", 0, KIND_SIZE, .setting = true, .placeholder = "SIZE", .least = 1, .most = INFINITY, .commands = PLANS,
                     .help = "the most memory a run may take, e.g. 22GiB: what is not set of the above is chosen for it"},
-    [OPT_RANKS] = {"ranks", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 1 << 16, .commands = ON(PLAN),
+    [OPT_RANKS] = {"ranks", 0, KIND_INT, .setting = true, .placeholder = "N", .least = 1, .most = 1 << 16, .commands = ON(PLAN) | ON(LOOK_MEMORY),
                    .help = "processes that share the work; all sizes are of one"},
-    [OPT_ZERO] = {"zero", 0, KIND_INT, .setting = true, .placeholder = "STAGE", .least = 0, .most = 3, .commands = ON(PLAN),
+    [OPT_ZERO] = {"zero", 0, KIND_INT, .setting = true, .placeholder = "STAGE", .least = 0, .most = 3, .commands = ON(PLAN) | ON(LOOK_MEMORY),
                   .help = "what the ranks share out: 1 optimizer state, 2 gradients too, 3 weights too"},
     [OPT_FIT] = {"fit", 0, KIND_SIZE, .placeholder = "SIZE", .least = 1, .most = INFINITY, .commands = ON(PLAN),
                  .help = "search what is not set for the fastest ways that take at most this much memory"},
-    [OPT_SVG] = {"svg", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(PLAN) | ON(LOOK_LOSSES) | SHOWS,
+    [OPT_SVG] = {"svg", 0, KIND_TEXT, .placeholder = "FILE", .commands = ON(PLAN) | SHOWS,
                  .help = "draw into an SVG file: the memory of one step; curves (by gnuplot); what is looked at"},
     [OPT_COMPARE_WITH] = {"compare", 0, KIND_CHOICE, .placeholder = "WITH", .choices = "deepspeed", .commands = ON(PLAN),
                      .help = "what DeepSpeed's estimators for ZeRO-2 and ZeRO-3 say beside it"},
@@ -179,7 +179,7 @@ const struct option option_table[OPTION_IDS] = {
                            .help = "with --resume: go on though settings, data or tokenizer are not those the run began with"},
     [OPT_FAITHFUL] = {"faithful", 0, KIND_FLAG, .setting = true, .commands = ON(FINETUNE) | ON(DATA_SHOW),
                       .help = "write, pad and train on conversations as the reference recipe did, faults and all (docs/guanaco.md)"},
-    [OPT_WEIGHTS_ONLY] = {"weights-only", 0, KIND_FLAG, .setting = true, .commands = RUNS | ON(PLAN),
+    [OPT_WEIGHTS_ONLY] = {"weights-only", 0, KIND_FLAG, .setting = true, .commands = RUNS | ON(PLAN) | ON(LOOK_MEMORY),
                           .help = "checkpoints without the optimizer's state: smaller, but no run can go on from them"},
     [OPT_CACHE] = {"cache", 0, KIND_TEXT, .setting = true, .placeholder = "DIR|none", .commands = RUNS,
                    .help = "where encoded data are kept for later runs (default: $XDG_CACHE_HOME/loam or ~/.cache/loam)"},

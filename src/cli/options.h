@@ -21,7 +21,7 @@ enum command_id {
     CMD_QUICKSTART, CMD_TOKENIZER_TRAIN, CMD_TOKENIZER_ENCODE, CMD_TOKENIZER_DECODE, CMD_TOKENIZER_SHOW, CMD_TOKENIZER_CONVERT,
     CMD_INIT, CMD_CONVERT, CMD_TRAIN,
     CMD_FINETUNE, CMD_PLAN, CMD_DATA_SHOW, CMD_EVAL, CMD_GENERATE, CMD_CHAT, CMD_LOOK_WEIGHTS, CMD_LOOK_LOGITS, CMD_LOOK_STEP,
-    CMD_LOOK_LOSSES, CMD_LOOK_TOKENS, CMD_LOOK_ATTENTION, CMD_LOOK_NORMS, CMD_LOOK_NEURONS, CMD_LEARN,
+    CMD_LOOK_LOSSES, CMD_LOOK_TOKENS, CMD_LOOK_ATTENTION, CMD_LOOK_NORMS, CMD_LOOK_NEURONS, CMD_LOOK_MEMORY, CMD_LEARN,
     CMD_MEASURE, CMD_SERVE, CMD_ROOM, CMD_BENCH,
     COMMAND_IDS
 };
@@ -120,6 +120,7 @@ const char *nearest_name(const char *typed, const char *(*next)(const void *user
 /* help.c */
 void print_overview(FILE *to);
 void print_help(FILE *to, const struct command *command);
+void print_group(FILE *to, const char *group);    /* "look": its commands, an example of each */
 void print_version(FILE *to);
 void print_manual(FILE *to);          /* troff, for man */
 void print_completion(FILE *to);      /* bash */
@@ -149,6 +150,7 @@ int command_look_tokens(const struct arguments *arguments);
 int command_look_attention(const struct arguments *arguments);
 int command_look_norms(const struct arguments *arguments);
 int command_look_neurons(const struct arguments *arguments);
+int command_look_memory(const struct arguments *arguments);
 int command_learn(const struct arguments *arguments);
 int command_look_losses(const struct arguments *arguments);
 int command_measure(const struct arguments *arguments);

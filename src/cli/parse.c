@@ -137,7 +137,7 @@ static int find_command(struct arguments *arguments, int count, char **words, in
             const bool help = count > 1 && (strcmp(words[1], "--help") == 0 || strcmp(words[1], "-h") == 0);
             if (!help)
                 return fail_group(words[0], NULL);
-            print_overview(stdout);
+            print_group(stdout, words[0]);
             return EXIT_DONE;
         }
         char name[64];
