@@ -251,7 +251,7 @@ static int visit(const struct arguments *arguments, struct house *house)
     const struct room_show_options shown = {.room = room, .person = "local", .terminal = terminal, .json = json};
     if (room_show_open(&shown, &house->show, &error) != LOAM_OK)
         return complain_error(&error);
-    if (open_web(arguments, house, room, &error) != LOAM_OK || open_telegram(arguments, house, &error) != LOAM_OK)
+    if (open_telegram(arguments, house, &error) != LOAM_OK || open_web(arguments, house, room, &error) != LOAM_OK)
         return complain_error(&error);
     if (terminal)
         greet(house, room);

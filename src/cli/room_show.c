@@ -262,7 +262,8 @@ int room_show_open(const struct room_show_options *options, struct room_show **r
         return LOAM_ENOMEM;
     *show = (struct room_show){.options = *options, .wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .colour = options->terminal && may_colour(stdout)};
     pthread_mutex_init(&show->lock, NULL);
-    const int code = show->wake < 0 ? lm_fail(error, LOAM_EIO, "no descriptor is left for the room") : lm_room_listen(options->room, hear, show, &show->listener, error);
+    const int code = show->wake < 0 ? lm_fail(error, LOAM_EIO, "no descriptor is left for the room")
+                                    : lm_room_listen(options->room, hear, show, &show->listener, error);
     if (code != LOAM_OK) {
         room_show_close(show);
         return code;

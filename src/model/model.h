@@ -274,6 +274,8 @@ struct lm_pass_hooks {
     int (*boundary)(void *user, int64_t group, enum lm_boundary_event event, float *boundary, loam_error *error);
 };
 int64_t lm_pass_groups(const struct lm_pass *pass);
+/* Rows of logits that exist at once, where the options leave it open. */
+int64_t lm_loss_rows(int64_t rows, int64_t vocabulary);
 struct lm_pass_work {
     float scale;                           /* gradients belong to `scale` times the sum of the losses */
     const struct lm_gradients *gradients;  /* NULL: forward only */

@@ -149,9 +149,9 @@ void lm_harmless_name(const char *name, char out[LM_NAME_BYTES])
             continue;
         }
         c = opens(c) ? '(' : closes(c) ? ')' : c;
+        if (!shown(c) || c == 0xFFFD || (mark(c) && (!to || marks == MARKS_IN_A_ROW)))
+            continue;    /* what is left out parts no marks */
         marks = mark(c) ? marks + 1 : 0;
-        if (!shown(c) || c == 0xFFFD || (mark(c) && (!to || marks > MARKS_IN_A_ROW)))
-            continue;
         const size_t size = lm_utf8_encode(c, bytes);
         if (to + gap + size >= LM_NAME_BYTES)
             break;

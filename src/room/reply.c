@@ -77,7 +77,7 @@ static enum pass is_pass(const char *text, size_t length, bool all)
     for (size_t size; at < length; at += size) {
         size = long_mark(text + at, length - at);
         if (!size && word_byte(text[at]))
-            return PASS_NO;
+            return (unsigned char)text[at] == 0xE2 && length - at < 3 && !all ? PASS_OPEN : PASS_NO;
         size = size ? size : 1;
     }
     return all ? PASS_YES : PASS_OPEN;
@@ -145,7 +145,8 @@ static bool line_begins(struct lm_reply *reply, bool all)
     const size_t inside = lm_tag_begin(text, length);
     if (inside == 0)
         return true;
-    const bool closed = inside != SIZE_MAX && memchr(text + inside, ']', length - inside);
+    const size_t near = length < TAG_BYTES ? length : TAG_BYTES;
+    const bool closed = inside < near && memchr(text + inside, ']', near - inside);
     const size_t own = closed ? own_tag(reply, text, length, inside) : 0;
     if (!all && ((!closed && length < TAG_BYTES) || own == length))
         return false;

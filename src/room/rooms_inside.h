@@ -1,4 +1,4 @@
-/* What the files that drive rooms share: rooms.c (the house and its thread), rounds.c (whose turn it is), turn.c (one answer),
+/* What the files that drive rooms share: rooms.c (the house and its thread), posting.c (what comes in), rounds.c (whose turn it is), turn.c (one answer),
  * room_command.c (settings). Private to room/.
  *
  * Who may touch what. `lock` of the house guards its queue and what commands change (settings, members, systems). Everything under
@@ -124,6 +124,8 @@ struct lm_rooms {
 };
 
 /* rooms.c */
+struct lm_news *lm_news_make(enum lm_news_kind kind, struct lm_room *room, loam_error *error);
+void lm_news_free(struct lm_news *news);
 void lm_rooms_push(struct lm_rooms *rooms, struct lm_news *news);
 void lm_room_tell(struct lm_room *room, const struct lm_room_event *event);
 void lm_room_notice(struct lm_room *room, const char *person, const char *format, ...) LM_PRINTF(3, 4);

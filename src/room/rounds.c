@@ -176,7 +176,8 @@ static int64_t allowance(struct lm_room *room, const struct lm_room_settings *se
             what = "the money of this hour is spent; /set cost_per_hour N gives more";
     }
     if (!what && room->ai_turns >= settings->max_ai_turns)
-        what = settings->max_ai_turns ? "the AIs have said what they may for one message; say something, and they go on" : "max_ai_turns is 0: the AIs stay silent";
+        what = settings->max_ai_turns ? "the AIs have said what they may for one message; say something, and they go on"
+                                      : "max_ai_turns is 0: the AIs stay silent";
     if (!what)
         return settings->max_ai_turns - room->ai_turns;
     if (!room->said_limit)

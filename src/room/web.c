@@ -455,7 +455,8 @@ static void answer_export(struct lm_room_web *web, struct lm_exchange *exchange,
         code = lm_room_export(web->options.room, form, NULL, &out, &error);
     if (code == LOAM_OK) {
         add_headers(exchange);
-        lm_exchange_add_header(exchange, "Content-Disposition", form == LM_EXPORT_MARKDOWN ? "attachment; filename=\"room.md\"" : "attachment; filename=\"room.jsonl\"");
+        lm_exchange_add_header(exchange, "Content-Disposition",
+                               form == LM_EXPORT_MARKDOWN ? "attachment; filename=\"room.md\"" : "attachment; filename=\"room.jsonl\"");
         lm_exchange_answer(exchange, 200, form == LM_EXPORT_MARKDOWN ? "text/markdown; charset=utf-8" : "application/jsonl", &out);
     } else {
         answer_error(exchange, &error);

@@ -277,7 +277,7 @@ static void price(const struct search *search, double fastest, struct lm_fit *fi
     if (fit->dtype == LM_BF16 && (differ & 6) != 0)
         more(fit->cost, sizeof fit->cost, fit->optimizer_state == LM_STATE_F32 && asked->masters != 0
                                               ? "weights in bf16 with fp32 masters" : "weights in bf16, rounded stochastically");
-    if ((differ >> 3 & 1) && fit->fused_step)
+    if ((differ >> 3 & 1) && fit->fused_step && asked->clip > 0)
         more(fit->cost, sizeof fit->cost, "clips by the previous step's norm");
     if ((differ >> 5 & 1) && fit->batch * fit->accumulate != asked->batch * asked->accumulate)
         more(fit->cost, sizeof fit->cost, "fewer sequences a step");

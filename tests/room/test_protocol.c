@@ -51,6 +51,7 @@ static void names(void **state)
         {"A\xff" "nn", "Ann"},
         {"Zo\xc3\xab", "Zo\xc3\xab"},
         {"\xe6\x9d\x8e\xe5\x9b\x9b", "\xe6\x9d\x8e\xe5\x9b\x9b"},
+        {"o\xcc\x81\xff\xcc\x81\xff\xcc\x81\xff\xcc\x81x", "o\xcc\x81\xcc\x81\xcc\x81x"},
         {"o\xcc\x81\xcc\x81\xcc\x81\xcc\x81\xcc\x81\xcc\x81x", "o\xcc\x81\xcc\x81\xcc\x81x"},
     };
     char out[LM_NAME_BYTES];
@@ -106,6 +107,7 @@ static const struct answer answers[] = {
     {"PASS\nI have nothing to add to this.", "", LM_REPLY_PASSED, false},
     {"PASS (nothing to add)", "", LM_REPLY_PASSED, false},
     {"Pass.", "", LM_REPLY_PASSED, false},
+    {"\"pass\" \xe2\x80\x94", "", LM_REPLY_PASSED, false},
     {"(pass)", "", LM_REPLY_PASSED, false},
     {"Nothing to add.\n\nPASS", "Nothing to add.\n\nPASS", LM_REPLY_PASSED, false},
     {"Pass the salt, please.", "Pass the salt, please.", LM_REPLY_SAID, false},
