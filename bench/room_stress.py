@@ -122,14 +122,14 @@ def main():
         quiet = []
         services.tell("/control", fail=0)
         for chat in range(1, min(20, arguments.rooms) + 1):
-            before = len(api.ask("/control/sent")["sent"])
             text = f"quiet {chat}"
             said.append((chat, text))
             api.tell("/control/say", chat=chat, user=chat, text=text)
             deadline = time.time() + 30
-            while len(api.ask("/control/sent")["sent"]) <= before and time.time() < deadline:
+            first = None
+            while not first and time.time() < deadline:
                 time.sleep(0.02)
-            first = api.ask("/control/sent")["sent"][before]
+                first = next((sent for sent in api.ask("/control/sent")["sent"] if sent["chat_id"] == chat and "Answer" in sent["text"]), None)
             ended = services.ask("/control/ended").get(re.sub(r".*Answer (\d+).*", r"\1", first["text"], flags=re.S))
             quiet.append(first["time"] - ended if ended else float("nan"))
             time.sleep(0.3)

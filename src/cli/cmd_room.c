@@ -201,9 +201,22 @@ static int open_web(const struct arguments *arguments, struct house *house, stru
     return LOAM_OK;
 }
 
+/* Where a webhook is heard: at the place of the page, or beside it where one is served. */
+static const char *webhook_host(const struct lm_room_config *config)
+{
+    return !config->telegram.webhook ? NULL : config->web_host ? config->web_host : "127.0.0.1";
+}
+
+static int webhook_port(const struct lm_room_config *config)
+{
+    return config->web_host ? config->web_port : 8081;
+}
+
 static int open_telegram(const struct arguments *arguments, struct house *house, loam_error *error)
 {
     const struct lm_telegram_options options = {.rooms = house->rooms, .config = house->config, .client = house->client, .secrets = house->secrets,
+                                                .host = webhook_host(house->config),
+                                                .port = webhook_port(house->config) + (house->web ? 1 : 0),
                                                 .log = log_line};
     if (!arguments->values[OPT_TELEGRAM].given)
         return LOAM_OK;

@@ -20,6 +20,8 @@ struct making {
     struct list lists[DEEPEST];
     size_t list_depth;
     int quotes, code_depth, links, tables, cells;
+    const char *from, *to;      /* the input */
+    bool broken;                /* md4c gave a text that is none of it */
     bool at_item;               /* the item's mark has been written and nothing behind it */
 };
 
@@ -295,9 +297,19 @@ static void put_entity(struct making *making, const char *text, size_t length)
     put(making, text, length);
 }
 
+/* md4c 0.4.8 has been seen (tests/room/fuzz_markup.c) to give a length below zero; what is not from the input is a literal of its own. */
+static bool from_input(const struct making *making, const MD_CHAR *text, MD_SIZE size)
+{
+    return text >= making->from && text <= making->to ? size <= (size_t)(making->to - text) : size <= 4;
+}
+
 static int on_text(MD_TEXTTYPE type, const MD_CHAR *text, MD_SIZE size, void *user)
 {
     struct making *making = user;
+    if (!from_input(making, text, size)) {
+        making->broken = true;
+        return 1;
+    }
     if (type == MD_TEXT_BR || type == MD_TEXT_SOFTBR)
         put_text(making, making->tables ? " " : "\n");
     else if (type == MD_TEXT_NULLCHAR)
@@ -343,6 +355,8 @@ static int cut_around_code(struct lm_markup *markup, loam_error *error)
             const struct lm_entity *code = cut && j < count && markup->entities[j].begin < rest.end ? &markup->entities[j] : NULL;
             if (code && !is_code(code))
                 continue;
+            if (made_count >= MOST_ENTITIES)
+                break;
             if (made_count + 1 > room) {
                 room = room ? 2 * room : count + 16;
                 struct lm_entity *grown = lm_resize(made, room, sizeof *grown, error);
@@ -400,13 +414,16 @@ static void trim(struct lm_markup *markup)
 
 int lm_markup_make(const char *markdown, size_t length, struct lm_markup *markup, loam_error *error)
 {
-    struct making making = {.markup = markup, .error = error};
+    struct making making = {.markup = markup, .error = error, .from = markdown, .to = markdown + length};
     const MD_PARSER parser = {.flags = MD_DIALECT_GITHUB | MD_FLAG_NOHTML | MD_FLAG_NOINDENTEDCODEBLOCKS, .enter_block = enter_block,
                               .leave_block = leave_block, .enter_span = enter_span, .leave_span = leave_span, .text = on_text};
     if (length > UINT32_MAX / 4)
         return lm_fail(error, LOAM_EUSAGE, "a text of %zu bytes is too long", length);
     const int failed = length ? md_parse(markdown, (MD_SIZE)length, &parser, &making) : 0;
-    if (making.code == LOAM_OK && failed)
+    if (making.broken) {    /* as it stands, then */
+        lm_markup_free(markup);
+        making.code = lm_bytes_append(&markup->text, markdown, length, error);
+    } else if (making.code == LOAM_OK && failed)
         making.code = lm_fail(error, LOAM_ENOMEM, "Markdown: not enough memory");
     if (making.code == LOAM_OK)
         trim(markup);

@@ -38,6 +38,7 @@ struct service_api {
     void (*event)(struct lm_speech *speech, const char *name, const struct lm_value *root);
     void (*answer)(struct lm_speech *speech, const struct lm_value *root);
 };
+extern const struct service_api service_openai, service_anthropic;
 enum { SERVICE_HEADERS = 4 };           /* at most, that an api adds */
 
 /* What a service has refused once it is not sent again. */

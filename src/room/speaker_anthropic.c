@@ -116,7 +116,7 @@ static void take_answer(struct lm_speech *speech, const struct lm_value *root)
     speech->ended = true;
 }
 
-static const struct service_api api = {"/v1/messages", headers, write_request, take_event, take_answer};
+const struct service_api service_anthropic = {"/v1/messages", headers, write_request, take_event, take_answer};
 
 /* "https://api.anthropic.com" and "https://api.anthropic.com/v1" are the same. */
 int lm_speaker_anthropic_open(const struct lm_participant *participant, const struct lm_speaker_kit *kit, struct lm_speaker *speaker,
@@ -124,5 +124,5 @@ int lm_speaker_anthropic_open(const struct lm_participant *participant, const st
 {
     const size_t length = strlen(participant->base_url);
     const bool versioned = length > 3 && !strcmp(participant->base_url + length - 3, "/v1");
-    return service_open(&api, versioned ? "/messages" : api.path, participant, kit, speaker, error);
+    return service_open(&service_anthropic, versioned ? "/messages" : service_anthropic.path, participant, kit, speaker, error);
 }

@@ -127,10 +127,10 @@ static void take_answer(struct lm_speech *speech, const struct lm_value *root)
     speech->ended = true;
 }
 
-static const struct service_api api = {"/chat/completions", headers, write_request, take_event, take_answer};
+const struct service_api service_openai = {"/chat/completions", headers, write_request, take_event, take_answer};
 
 int lm_speaker_openai_open(const struct lm_participant *participant, const struct lm_speaker_kit *kit, struct lm_speaker *speaker,
                            loam_error *error)
 {
-    return service_open(&api, api.path, participant, kit, speaker, error);
+    return service_open(&service_openai, service_openai.path, participant, kit, speaker, error);
 }

@@ -351,7 +351,7 @@ static void refused(struct lm_telegram *bot, struct chat *chat, struct lane *lan
         outgoing->plain = true;
     } else {
         telegram_log(bot, "chat %lld: a message was refused and is left out there: %s", (long long)chat->id, answer->why);
-        advance(bot, lane);
+        finished(bot, lane);
     }
     chat->wait_until = now;
 }
