@@ -142,15 +142,15 @@ if unshare -rm true 2>/dev/null; then
         grep -q "checkpoints of" err || { cat err; exit 2; }
         "$0" finetune base --data other.jsonl -o small/run --steps 60 --batch 2 --seq 128 --save-every 5 --keep 1 >out 2>err || { cat err; exit 3; }
         rm -rf small/run
-        "$0" finetune base --data other.jsonl -o small/run --steps 1500 --batch 2 --seq 64 --save-every 10 --keep 1 >out 2>err & run=$!
-        for i in $(seq 1 400); do [ -e small/run/checkpoints/step-10/state.json ] && break; sleep 0.01; done
+        "$0" finetune base --data other.jsonl -o small/run --steps 2000 --batch 2 --seq 64 --save-every 10 --keep 1 >out 2>err & run=$!
+        for i in $(seq 1 400); do ls small/run/checkpoints/step-*/state.json >/dev/null 2>&1 && break; sleep 0.01; done
         kill -STOP $run
         head -c 4000k /dev/zero > small/filler 2>/dev/null
         kill -CONT $run
         wait $run && exit 4
         grep -q "go on with --resume\|make room" err || { cat err; exit 5; }
         rm small/filler
-        "$0" finetune -o small/run --resume --steps 1500 >out 2>err || { cat err; exit 6; }
+        "$0" finetune -o small/run --resume --steps 2000 >out 2>err || { cat err; du -ab small; df -B1 small; exit 6; }
     ' "$LOAM"
     status=$?
     [ $status = 0 ] || [ $status = 77 ] || fail "a full disk, status $status"

@@ -156,8 +156,8 @@ static void check_templates(struct lesson *lesson, const struct talk *talk)
     static const char *const names[] = {"template_llama2", "template_llama3", "template_chatml", "template_plain"};
     static const char *const forms[] = {
         "<s>[INST] %s [/INST] %s </s>",
-        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n%s<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n%s"
-        "<|eot_id|>",
+        ("<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n%s<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n%s"
+         "<|eot_id|>"),
         "<|im_start|>user\n%s<|im_end|>\n<|im_start|>assistant\n%s<|im_end|>\n",
         "Human: %s\n\nAssistant: %s<|endoftext|>\n\n"};
     for (int i = 0; i < 4; i++) {

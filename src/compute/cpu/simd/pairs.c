@@ -5,7 +5,7 @@
 /* Masks of the first n of 16 floats and of 32 halves. */
 static inline __mmask16 first16(int64_t n)
 {
-    return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
+    return (__mmask16)(n >= 16 ? 0xffffu : n <= 0 ? 0 : (1u << n) - 1);
 }
 
 static inline __mmask32 first32(int64_t n)

@@ -268,7 +268,7 @@ LM_INLINE void vstore_bf16_n(uint16_t *x, vf v, int64_t n)
 LM_INLINE void vstore_narrow_n(uint16_t *x, vf v, int64_t n)
 {
 #if LM_PAIR_PRODUCTS
-    _mm256_mask_storeu_epi16(x, n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1), (__m256i)_mm512_cvtneps_pbh((__m512)v));
+    _mm256_mask_storeu_epi16(x, (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1), (__m256i)_mm512_cvtneps_pbh((__m512)v));
 #else
     vstore_bf16_n(x, v, n);
 #endif
