@@ -63,7 +63,7 @@ static int open_all(struct learning *l, loam_error *error)
             code = lm_fail(error, LOAM_EUSAGE, "--sentence: found a zero byte, wanted text");
         l->options.sentence = l->sentence.data ? l->sentence.data : "";
     }
-    l->options.seed = values[OPT_SEED].given ? (uint64_t)values[OPT_SEED].whole : 1;
+    l->options.seed = values[OPT_SEED].given ? values[OPT_SEED].seed : 1;
     l->options.threads = thread_count(l->arguments);
     if (!code && l->path)
         code = lm_device_open(&(struct lm_device_options){.threads = thread_count(l->arguments)}, &l->device, error);

@@ -237,7 +237,7 @@ static void json_setting(struct lm_json_writer *writer, const struct lm_run_sett
 static void json_settings(struct lm_json_writer *writer, const struct lm_run_settings *settings)
 {
     static const char *const keys[] = {"model", "batch", "accumulate", "seq", "recompute", "optimizer_state", "masters",
-                                       "gradients", "fused_step", "fused_clip", "offload", "dtype", "memory", "ranks", "zero"};
+                                       "gradients", "products", "fused_step", "fused_clip", "offload", "dtype", "memory", "ranks", "zero"};
     lm_json_key(writer, "settings");
     lm_json_begin_object(writer);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)

@@ -202,6 +202,8 @@ static int read_value(const struct option *option, const char *text, struct argu
         code = lm_parse_int(text, &value->whole, error);
         number = (double)value->whole;
         break;
+    case KIND_SEED:
+        return lm_parse_unsigned(text, &value->seed, error);
     case KIND_SIZE:
         code = lm_parse_size(text, &value->whole, error);
         number = (double)value->whole;

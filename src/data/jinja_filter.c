@@ -429,6 +429,8 @@ static struct jinja_arguments rest(const struct jinja_arguments *arguments, size
 {
     struct jinja_arguments left = *arguments;
     used = used < left.placed ? used : left.placed;
+    if (!used)    /* without any, there may be no list either */
+        return left;
     left.items += used;
     left.names += used;
     left.count -= used;

@@ -281,8 +281,8 @@ static int teach(struct showing *s, loam_error *error)
     lm_page_fact(page, "length", "tokens in each", "", 0, (double)s->length);
     lm_page_fact(page, "weights", "weights, gradients, moments in fp32", "MiB", 2, 4 * weights / (1 << 20));
     int code = show_step(s, &planned[0], "step", "Memory over one step, nothing switched on", error);
-    lm_page_say(page, "Activations rise layer by layer to the head and fall as the backward pass uses them up. Each of these switches takes something "
-                "away: recomputing keeps less and computes it again; smaller types keep the same in fewer bits; the fused step has one layer's "
+    lm_page_say(page, "Activations rise layer by layer to the head and fall as the backward pass uses them up; gradients come into being layer by "
+                "layer and take their place, so that the peak may have few of them. Each of these switches takes something away: recomputing keeps less and computes it again; smaller types keep the same in fewer bits; the fused step has one layer's "
                 "gradients at a time; offloading keeps on disk what is not needed now.");
     if (!code)
         code = show_plans(s, error);

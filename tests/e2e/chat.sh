@@ -105,6 +105,15 @@ t.wait(b"> ", 5)
 t.type(b"\x04")
 t.ends(0)
 
+# Ctrl-D during a reply: the reply is said to its end, then the chat ends.
+t = Terminal("--max-tokens", "3000", "--temperature", "0")
+t.wait(b"> ")
+t.type(b"hello\r")
+t.wait(b"hello\r\n")
+t.type(b"\x04")
+t.ends(0)
+assert b"\n3000 tokens" in t.seen, t.seen[-300:]
+
 # Ctrl-C during a reply that would go on for very long; the chat goes on; /quit.
 t = Terminal("--max-tokens", "30000", "--temperature", "0")
 t.wait(b"> ")

@@ -367,7 +367,6 @@ static void check_plans(struct lesson *lesson, const char *shape, int64_t length
     /* and some that need no plan: four bytes a parameter, twice that for moments, two bytes, what lies on disk */
     const double weights = mib(4 * parameters);
     lesson_near(lesson, "weights", lesson_at(lesson, "plans", 0, 0), weights, 1e-3);
-    lesson_near(lesson, "gradients", lesson_at(lesson, "plans", 0, 1), weights, 1e-2);
     lesson_near(lesson, "moments", lesson_at(lesson, "plans", 0, 2), 2 * weights, 1e-2);
     lesson_near(lesson, "bf16", lesson_at(lesson, "plans", 4, 0), weights / 2, 1e-3);
     lesson_near(lesson, "moments on disk", lesson_at(lesson, "plans", 6, 7), 2 * weights, 1e-2);
@@ -392,6 +391,9 @@ static void check_picture(struct lesson *lesson, const char *name, const char *s
     lesson_table(lesson, name, (size_t)picture.moments, 6, wanted);
     assert_int_equal(made.peak, lesson_number(lesson, lm_value_find(lesson_block(lesson, name), "marked")));
     assert_true(fabs(most - mib(made.live)) < 1e-9);
+    if (!way->changes[0])    /* at the optimizer's step there is a gradient for every weight */
+        lesson_near(lesson, "gradients", lesson_at(lesson, name, (size_t)picture.moments - 1, 1),
+                    lesson_at(lesson, name, (size_t)picture.moments - 1, 0), 1e-2);
     test_free(wanted);
     lm_plan_picture_free(&picture);
     lm_run_settings_free(&settings);
