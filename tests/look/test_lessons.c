@@ -340,7 +340,7 @@ static void test_bad_sentences(void **state)
             assert_int_equal(code, LOAM_OK);
         if (code == LOAM_OK)
             lm_page_free(page);
-        if (number == 8 || number == 12 || number == 14)
+        if (number == 8 || number >= 12)
             continue;
         const struct lm_lesson_options scripts = {.sentence = "\xE4\xB8\x96\xE7\x95\x8C \xD7\xA9\xD7\x9C\xD7\x95\xD7\x9D \xF0\x9F\x99\x82 a\xCC\x88",
                                                   .seed = 1, .threads = 1};

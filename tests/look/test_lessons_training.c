@@ -491,15 +491,21 @@ static void test_tuning(void **state)
 
 static void test_memory(void **state)
 {
+    static const struct {
+        const char *sentence;
+        uint64_t seed;
+        bool given;
+    } cases[] = {{lm_lesson_sentence, 1, false}, {"A model of the reader's", 5, true}};
     (void)state;
 #if TEST_SANITIZED
     print_message("SKIP: a sanitizer's own memory cannot be told apart from what the runs take\n");
 #endif
-    lesson_check(14, check_memory, false);
-    struct lesson lesson;
-    lesson_open(&lesson, 14, "A model of the reader's", 5, true);
-    check_memory(&lesson);
-    lesson_close(&lesson);
+    for (size_t i = TEST_SANITIZED; i < sizeof cases / sizeof *cases; i++) {
+        struct lesson lesson;
+        lesson_open(&lesson, 14, cases[i].sentence, cases[i].seed, cases[i].given);
+        check_memory(&lesson);
+        lesson_close(&lesson);
+    }
 }
 
 /* The model that is made for the lesson is trained first: the same seed, the same page; and it learns what it is taught. */
@@ -508,15 +514,17 @@ static void test_small_model(void **state)
     struct lm_bytes pages[2] = {{0}, {0}};
     loam_error error;
     (void)state;
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 2 - TEST_SANITIZED; k++) {
         struct lm_page *page;
         const struct lm_lesson_options options = {.seed = 2, .threads = 1 + k};
         assert_ok(lm_lesson_hold(13, &options, &page, &error), &error);
         assert_ok(lm_page_json(page, &pages[k], &error), &error);
         lm_page_free(page);
     }
-    assert_int_equal(pages[0].length, pages[1].length);
-    assert_memory_equal(pages[0].data, pages[1].data, pages[0].length);
+    if (pages[1].data) {
+        assert_int_equal(pages[0].length, pages[1].length);
+        assert_memory_equal(pages[0].data, pages[1].data, pages[0].length);
+    }
     assert_non_null(strstr(pages[0].data, "\"value\":\"step\xC2\xB7one\xC2\xB7with\xC2\xB7starts\xC2\xB7journey\xC2\xB7Your\""));
     lm_bytes_free(&pages[0]);
     lm_bytes_free(&pages[1]);
