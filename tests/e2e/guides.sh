@@ -19,6 +19,7 @@ export GUIDES_PORT
 guide chatbot.md    # first: its models are those of the others
 guide finetuning.md
 guide memory.md
+guide chatroom.md
 cp -r assistant loam-quickstart
 guide serving.md
 guide tour.md
