@@ -2,7 +2,6 @@
 #include "common.h"
 #include "tokenizer/tokenizer.h"
 
-#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,7 +29,7 @@ static int prepare(const char *directory, bool *made, loam_error *error)
     if (code == LOAM_OK)
         code = lm_make_directories(directory, error);
     if (code == LOAM_OK && access(directory, W_OK | X_OK) != 0)
-        code = lm_fail(error, LOAM_EIO, "%s: nothing can be written there: %s", directory, strerror(errno));
+        code = lm_fail(error, LOAM_EIO, "%s: nothing can be written there: %s", directory, "no permission");
     return code;
 }
 
