@@ -212,7 +212,9 @@ static int draw_bars(struct drawing *d, int figure)
 {
     const struct lm_block *block = d->block;
     char number[40];
-    const int64_t rows = block->rows < 400 ? block->rows : 400;
+    if (block->rows > MOST_CELLS)
+        return lm_fail(d->error, LOAM_EUSAGE, "a picture of %lld bars would be too large to draw; look at fewer tokens", (long long)block->rows);
+    const int64_t rows = block->rows;
     const int names = names_width(block->row_names, rows), left = MARGIN + names + 4, top = 2 * MARGIN + 16;
     const int height = top + (int)rows * LINE + 46;
     begin(d, figure, left + PLOT_WIDTH + 90, height);
@@ -262,7 +264,8 @@ static int draw_lines(struct drawing *d, int figure)
     const struct lm_block *block = d->block;
     char room[24];
     const int left = MARGIN + 80, top = 2 * MARGIN + 32, bottom = top + PLOT_HEIGHT;
-    begin(d, figure, left + PLOT_WIDTH + 170, bottom + 60);
+    const int names = top + (int)block->columns * LINE + 12;
+    begin(d, figure, left + PLOT_WIDTH + 170, bottom + 60 > names ? bottom + 60 : names);
     for (int i = 0; i <= 4; i++) {
         const int y = bottom - PLOT_HEIGHT * i / 4;
         put(d, "<path class=\"g\" stroke-opacity=\".35\" d=\"M%d %dH%d\"/>", left, y, left + PLOT_WIDTH);
@@ -273,7 +276,8 @@ static int draw_lines(struct drawing *d, int figure)
         put_text(d, left + (int)(PLOT_WIDTH * row / last), bottom + 16, "class=\"a\" text-anchor=\"middle\"",
                  lm_block_name(block->row_names, row, room), 8);
     for (int64_t column = 0; column < block->columns; column++) {
-        put(d, "<polyline class=\"l l%d\" %s points=\"", (int)(column % 4), dashes[column % 4]);
+        const char *dash = dashes[(column + column / 4) % 4]; /* colour and dashes together: sixteen curves */
+        put(d, "<polyline class=\"l l%d\" %s points=\"", (int)(column % 4), dash);
         for (int64_t row = 0; row < block->rows; row++) {
             const double value = block->values[row * block->columns + column];
             if (isfinite(value))
@@ -282,7 +286,7 @@ static int draw_lines(struct drawing *d, int figure)
         }
         put(d, "\"/>");
         put_points(d, column, left, bottom);
-        put(d, "<path class=\"l l%d\" %s d=\"M%d %dh28\"/>", (int)(column % 4), dashes[column % 4], left + PLOT_WIDTH + 12,
+        put(d, "<path class=\"l l%d\" %s d=\"M%d %dh28\"/>", (int)(column % 4), dash, left + PLOT_WIDTH + 12,
             top + 8 + (int)column * LINE);
         put_text(d, left + PLOT_WIDTH + 46, top + 12 + (int)column * LINE, "class=\"legend\"",
                  lm_block_name(block->column_names, column, room), NAME_LIMIT);

@@ -54,10 +54,16 @@ static size_t next_character(const struct screen *screen, const char *text, cons
 {
     uint32_t character;
     const size_t length = lm_utf8_decode(text, strlen(text), &character);
+    if (!length || character < 32 || (character >= 127 && character < 160)) { /* names out of files do not steer the terminal */
+        *shown = "?";
+        *bytes = 1;
+        *columns = 1;
+        return length ? length : 1;
+    }
     if (length <= 1 || screen->style->unicode) {
         *shown = text;
-        *bytes = length ? length : 1;
-        *columns = length ? lm_utf8_width(character) : 1;
+        *bytes = length;
+        *columns = lm_utf8_width(character);
         return *bytes;
     }
     *shown = plain_of(character);
