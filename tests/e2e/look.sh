@@ -115,7 +115,8 @@ says 2 "--sentence" -- look attention model
 says 2 "both" -- look attention model --sentence fox --ids 1
 says 2 "at least 2" -- look step model --ids 1
 says 0 "" -- look attention model --ids 1
-says 0 "" -- look logits model --ids 1
+for what in logits norms neurons; do says 0 "" -- look $what model --ids 1; done
+says 0 "give two or more" -- look norms model --ids 1 --width 200
 says 1 "nowhere" -- look attention nowhere --sentence fox
 says 2 "1 to 14" -- learn 15
 says 2 "empty" -- learn 5 --sentence "  "
