@@ -124,7 +124,8 @@ says 2 "part of a model" -- learn 5 -o model/tokenizer.json
 [ -e a.svg ] && fail "a picture in spite of the refusal"
 says 2 "at least 2" -- look step model --ids 1
 says 0 "" -- look attention model --ids 1
-says 0 "" -- look logits model --ids 1
+for what in logits norms neurons; do says 0 "" -- look $what model --ids 1; done
+says 0 "give two or more" -- look norms model --ids 1 --width 200
 says 1 "nowhere" -- look attention nowhere --sentence fox
 says 2 "1 to 14" -- learn 15
 says 2 "empty" -- learn 5 --sentence "  "
