@@ -110,7 +110,9 @@ says 0 spread -- look weights model --ranges
 
 # What can be wrong.
 says 2 "empty" -- look attention model --sentence ""
-says 2 "context is 640" -- look attention model --sentence "$(seq 500 | tr '\n' ' ')"
+for what in attention logits norms neurons step; do
+    says 2 "context is 640; shorten the text" -- look $what model --sentence "$(seq 500 | tr '\n' ' ')"
+done
 says 2 "layers 0 to 11" -- look attention model --sentence fox --layer 12
 says 2 "heads 0 to 11" -- look attention model --sentence fox --layer 0 --head 12
 says 2 "--layer" -- look attention model --sentence fox --head 1
