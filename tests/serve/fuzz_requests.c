@@ -27,7 +27,8 @@ static void check_refusal(const struct refusal *refusal)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct served model = {.name = (char[]){"tiny"}};
+    static char name[] = "tiny";
+    static struct served model = {.name = name};
     struct lm_server server = {.options = lm_serve_default(), .models = &model, .model_count = 1};
     struct job job = {.server = &server};
     if (size < 1)
