@@ -73,6 +73,8 @@ for path in sys.argv[1:]:
         assert len(words) > len(numbers) > 1 and max(numbers) > min(numbers), (path, words)    # labels, and a range
 PYTHON
 done
+says 0 "" -- look losses run -o curves.svg
+grep -q "nats a token" curves.svg || fail "the curves' axis has no unit"
 says 0 "" -- look attention model --sentence "$sentence" --colour always
 grep -q $'\x1b\[48;5;' out || fail "no colours where they are asked for"
 NO_COLOR=1 TERM=xterm script -qec "$LOAM look attention model --sentence '$sentence'" /dev/null </dev/null >out 2>/dev/null
