@@ -11,10 +11,16 @@ static int64_t padded(int64_t k)
     return (int64_t)lm_round_up((size_t)k, 2 * LM_SUB);
 }
 
+/* Bytes of one number a block. */
+static size_t eachs(int64_t k)
+{
+    return lm_round_up((size_t)padded(k) / LM_SUB * sizeof(float), LM_ALIGN);
+}
+
 /* Every array a multiple of 64 bytes. */
 size_t lm_rounded_bytes(int64_t k)
 {
-    return (size_t)padded(k) * 4;
+    return (size_t)padded(k) * 4 + 2 * eachs(k);
 }
 
 struct lm_rounded lm_rounded_at(void *block, int64_t k, int64_t row)
@@ -22,7 +28,8 @@ struct lm_rounded lm_rounded_at(void *block, int64_t k, int64_t row)
     const int64_t all = padded(k);
     char *at = (char *)block + (size_t)row * lm_rounded_bytes(k);
     return (struct lm_rounded){.q = (int8_t *)at, .comp = (int32_t *)(at + all), .d = (float *)(at + 2 * all),
-                               .sums = (float *)(at + 3 * all)};
+                               .sums = (float *)(at + 3 * all), .each = (float *)(at + 4 * all),
+                               .totals = (float *)(at + 4 * all + (int64_t)eachs(k))};
 }
 
 /* Rounds 32 numbers, whose largest size times 1/127 is returned. */
@@ -72,6 +79,8 @@ static void round_row(int64_t k, const float *a, int zero, struct lm_rounded to)
             all += four;
         }
         sums[0] = scale * (float)all;
+        to.each[block] = scale;
+        to.totals[block] = sums[0];
     }
 }
 
