@@ -2,8 +2,8 @@
 # Installs the Debian packages that are missing. `deps.sh build` what the program needs, `deps.sh test` what its tests need besides.
 set -eu
 build="gcc cmake ninja-build pkg-config libyajl-dev libyaml-dev libpcre2-dev libutf8proc-dev
-libedit-dev libxxhash-dev libmicrohttpd-dev libcmocka-dev"
-test="chromium curl clang libomp-dev libclang-rt-14-dev llvm locales python3 binutils gnuplot-nox"
+libedit-dev libxxhash-dev libmicrohttpd-dev libcurl4-openssl-dev libmd4c-dev libsqlite3-dev libcmocka-dev"
+test="chromium curl clang libomp-dev libclang-rt-14-dev llvm locales python3 binutils gnuplot-nox librsvg2-bin bsdutils"
 
 wanted=$build
 [ "${1:-build}" = test ] && wanted="$build $test"

@@ -14,7 +14,7 @@ Version: @PROJECT_VERSION@
 Requires.private: yajl yaml-0.1 libpcre2-8 libutf8proc libxxhash
 libdir=${prefix}/@CMAKE_INSTALL_LIBDIR@
 Libs: -L${libdir} -lloam
-Libs.private: -fopenmp -lpthread -lm
+Libs.private: -lmicrohttpd -lcurl -lmd4c -lsqlite3 -fopenmp -lpthread -lm
 Cflags: -I${prefix}/@CMAKE_INSTALL_INCLUDEDIR@
 ]])
 

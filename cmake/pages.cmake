@@ -1,7 +1,8 @@
-# Writes the files of FOLDER as C: cmake -D FOLDER=src/serve/pages -D OUTPUT=pages_data.c -P cmake/pages.cmake
+# Writes the files of FOLDER as C, as the header has them: cmake -D FOLDER=src/serve/pages -D OUTPUT=pages_data.c -D HEADER=serve/pages.h
+# -D TYPE=page -D TABLE=pages -D COUNT=page_count -P cmake/pages.cmake
 file(GLOB files ${FOLDER}/*)
 list(SORT files)
-set(text "/* Made from src/serve/pages by cmake/pages.cmake. */\n#include \"serve/pages.h\"\n")
+set(text "/* Made by cmake/pages.cmake. */\n#include \"${HEADER}\"\n")
 set(table "")
 set(number 0)
 foreach(file ${files})
@@ -15,5 +16,5 @@ foreach(file ${files})
     string(APPEND table "    {\"${name}\", page_${number}, ${length}},\n")
     math(EXPR number "${number} + 1")
 endforeach()
-string(APPEND text "const struct page pages[] = {\n${table}};\nconst size_t page_count = ${number};\n")
+string(APPEND text "const struct ${TYPE} ${TABLE}[] = {\n${table}};\nconst size_t ${COUNT} = ${number};\n")
 file(WRITE ${OUTPUT} "${text}")

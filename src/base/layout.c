@@ -120,9 +120,36 @@ static size_t lowest(struct lm_place *const *near, size_t count, size_t base, si
     return at;
 }
 
-/* Places `order` one after the other; gives the end of all, or SIZE_MAX. `near` has room for all. */
-static size_t place_all(struct lm_place **order, size_t count, size_t base, struct lm_place **near)
+/* The highest place that ends at `limit` or before and is free of those; below `base`: there is none. */
+static size_t highest(struct lm_place *const *near, size_t count, size_t base, size_t limit, size_t bytes)
 {
+    size_t end = limit;
+    bytes = lm_round_up(bytes, LM_ALIGN);
+    for (size_t i = count; i-- > 0;) {
+        const size_t other = lm_round_up(near[i]->offset + near[i]->bytes, LM_ALIGN);
+        if (end >= bytes && end - bytes >= other)
+            return end - bytes;
+        end = near[i]->offset < end ? near[i]->offset : end;
+    }
+    return end >= base + bytes ? end - bytes : 0;
+}
+
+/* The first moment at which something comes that stays to the last one. */
+static int32_t turning_point(struct lm_place *const *order, size_t count)
+{
+    int32_t last = 0, turn = INT32_MAX;
+    for (size_t i = 0; i < count; i++)
+        last = order[i]->last > last ? order[i]->last : last;
+    for (size_t i = 0; i < count; i++)
+        turn = order[i]->last == last && order[i]->first < turn ? order[i]->first : turn;
+    return turn;
+}
+
+/* Places `order` one after the other; gives the end of all, or SIZE_MAX. `near` has room for all. With a limit, what comes
+ * from the turning point on is put from above, so that what grows (gradients) and what shrinks (activations) meet in the middle. */
+static size_t place_all(struct lm_place **order, size_t count, size_t base, size_t limit, struct lm_place **near)
+{
+    const int32_t turn = turning_point(order, count);
     size_t most = base;
     for (size_t i = 0; i < count; i++) {
         struct lm_place *place = order[i];
@@ -131,7 +158,9 @@ static size_t place_all(struct lm_place **order, size_t count, size_t base, stru
             if (order[j]->first <= place->last && place->first <= order[j]->last)
                 near[beside++] = order[j];
         qsort(near, beside, sizeof *near, by_offset);
-        if (!put_at(place, lowest(near, beside, base, place->bytes), &end))
+        const bool above = limit && place->first >= turn;
+        const size_t at = above ? highest(near, beside, base, limit, place->bytes) : lowest(near, beside, base, place->bytes);
+        if (at < base || !put_at(place, at, &end) || (limit && end > limit))
             return SIZE_MAX;
         most = end > most ? end : most;
     }
@@ -150,10 +179,18 @@ static size_t most_live(const struct lm_layout *layout)
     return most;
 }
 
+/* Limits to try for what comes from above: what is live, and a little more. */
+enum { LIMITS = 6 };
+static size_t limit_of(size_t live, int which)
+{
+    static const size_t parts[LIMITS] = {0, 5, 10, 15, 20, 25};    /* thousandths more */
+    return lm_round_up(live + live / 1000 * parts[which], LM_ALIGN);
+}
+
 void lm_layout_pack(struct lm_layout *layout)
 {
     static int (*const orders[])(const void *, const void *) = {by_bytes, by_span, by_area};
-    enum { ORDERS = sizeof orders / sizeof *orders };
+    enum { ORDERS = sizeof orders / sizeof *orders, TRIES = ORDERS * (LIMITS + 1) };
     if (layout->rough && !layout->failed)
         layout->size = most_live(layout);
     if (layout->failed || layout->rough)
@@ -171,11 +208,19 @@ void lm_layout_pack(struct lm_layout *layout)
         else if (!put_at(&layout->places[i], base, &base))
             layout->failed = true;
     base = lm_round_up(base, LM_ALIGN);
-    for (int i = 0; i <= ORDERS && !layout->failed; i++) {    /* each once, then the best again */
-        qsort(order, count, sizeof *order, orders[i < ORDERS ? i : chosen]);
-        end = place_all(order, count, base, order + count);
-        if (i < ORDERS && end < best)
+    const size_t live = lm_round_up(most_live(layout), LM_ALIGN);
+    for (int i = 0; i < TRIES && best > live && !layout->failed; i++) {
+        const size_t limit = i < ORDERS ? 0 : limit_of(live, i / ORDERS - 1);
+        if (limit && limit >= best)
+            break;
+        qsort(order, count, sizeof *order, orders[i % ORDERS]);
+        end = place_all(order, count, base, limit, order + count);
+        if (end < best)
             best = end, chosen = i;
+    }
+    if (!layout->failed) {    /* the best again */
+        qsort(order, count, sizeof *order, orders[chosen % ORDERS]);
+        place_all(order, count, base, chosen < ORDERS ? 0 : limit_of(live, chosen / ORDERS - 1), order + count);
     }
     layout->size = best;
     if (best == SIZE_MAX)

@@ -162,6 +162,19 @@ int lm_parse_int(const char *text, int64_t *value, loam_error *error)
     return LOAM_OK;
 }
 
+int lm_parse_unsigned(const char *text, uint64_t *value, loam_error *error)
+{
+    const char *end = skip_digits(text);
+    if (end == text || *end)
+        return lm_fail(error, LOAM_EUSAGE, "found '%s', wanted a whole number of at least 0 such as 2048", text);
+    uint64_t sum = 0;
+    for (const char *s = text; s < end; s++)
+        if (__builtin_mul_overflow(sum, (uint64_t)10, &sum) || __builtin_add_overflow(sum, (uint64_t)(*s - '0'), &sum))
+            return lm_fail(error, LOAM_EUSAGE, "found '%s', which is too large; wanted at most 18446744073709551615", text);
+    *value = sum;
+    return LOAM_OK;
+}
+
 /* Behind a decimal number such as -1.5e3, or NULL. */
 static const char *skip_number(const char *s)
 {

@@ -20,6 +20,7 @@ int lm_utf8_width(uint32_t code_point);
 
 /* The whole text must be the number. Sizes: "24GiB", "512MiB", "2KiB", "100MB" (decimal), "4096". */
 int lm_parse_int(const char *text, int64_t *value, loam_error *error);
+int lm_parse_unsigned(const char *text, uint64_t *value, loam_error *error);    /* "18446744073709551615"; no sign */
 int lm_parse_double(const char *text, double *value, loam_error *error);
 int lm_parse_size(const char *text, int64_t *bytes, loam_error *error);
 /* Shortest digits that read back as the same double (float): "0.1", "1e-05", "3". At most 32 bytes with the 0. */

@@ -49,7 +49,7 @@ static int make(const struct arguments *arguments, const struct lm_config *confi
     if (code != LOAM_OK)
         return code;
     const struct lm_model_options options = {.load = true, .dtype = type};
-    code = lm_model_create(config, seed->given ? (uint64_t)seed->whole : 0, device, &options, &model, error);
+    code = lm_model_create(config, seed->given ? seed->seed : 0, device, &options, &model, error);
     if (code == LOAM_OK)
         code = lm_model_save(model, directory, type, 0, error);
     if (code == LOAM_OK) {

@@ -12,6 +12,7 @@ struct learning {
     struct lm_device *device;
     struct lm_model *model;
     struct lm_tokenizer *tokenizer;
+    const struct lm_template *chat_template;
     struct lm_bytes sentence;
 };
 
@@ -44,6 +45,14 @@ static int open_model(struct learning *l, bool load, loam_error *error)
     return code;
 }
 
+/* The model's own, where it has one. */
+static int open_template(struct learning *l, loam_error *error)
+{
+    const int code = lm_template_find(NULL, l->path, &l->chat_template, error);
+    l->options.chat_template = l->chat_template;
+    return code == LOAM_ENOTFOUND ? LOAM_OK : code;
+}
+
 static int open_all(struct learning *l, loam_error *error)
 {
     const struct argument *values = l->arguments->values;
@@ -54,12 +63,14 @@ static int open_all(struct learning *l, loam_error *error)
             code = lm_fail(error, LOAM_EUSAGE, "--sentence: found a zero byte, wanted text");
         l->options.sentence = l->sentence.data ? l->sentence.data : "";
     }
-    l->options.seed = values[OPT_SEED].given ? (uint64_t)values[OPT_SEED].whole : 1;
+    l->options.seed = values[OPT_SEED].given ? values[OPT_SEED].seed : 1;
     l->options.threads = thread_count(l->arguments);
     if (!code && l->path)
         code = lm_device_open(&(struct lm_device_options){.threads = thread_count(l->arguments)}, &l->device, error);
     if (!code && l->path)
         code = lm_tokenizer_load(l->path, &l->tokenizer, error);
+    if (!code && l->path)
+        code = open_template(l, error);
     if (!code && l->path && !l->number)
         code = open_model(l, false, error);
     l->options.tokenizer = l->tokenizer;
@@ -69,6 +80,7 @@ static int open_all(struct learning *l, loam_error *error)
 static void close_all(struct learning *l)
 {
     lm_bytes_free(&l->sentence);
+    lm_template_free(l->chat_template);
     lm_tokenizer_free(l->tokenizer);
     lm_model_close(l->model);
     lm_device_close(l->device);

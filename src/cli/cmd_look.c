@@ -3,7 +3,6 @@
 #include "subject.h"
 #include "tensor/tensor.h"
 
-#include <fnmatch.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -122,17 +121,6 @@ int command_look_tokens(const struct arguments *arguments)
 typedef int looker(const struct arguments *arguments, const struct lm_subject *subject, bool tensors, struct lm_page **page,
                    loam_error *error);
 
-/* A file of a model's is not the place for what is seen of it. */
-static int spare_models(const char *path, loam_error *error)
-{
-    static const char *const patterns[] = {"model*.safetensors*", "*.gguf", "*config.json", "tokenizer*"};
-    const char *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path;
-    for (size_t i = 0; path && i < sizeof patterns / sizeof *patterns; i++)
-        if (fnmatch(patterns[i], name, 0) == 0 && lm_file_exists(path))
-            return lm_fail(error, LOAM_EUSAGE, "%s: is there already and looks like a part of a model; write to another file", path);
-    return LOAM_OK;
-}
-
 static int look_at(const struct arguments *arguments, bool load, enum show_form other, looker *look)
 {
     const bool sentence = arguments->values[OPT_SENTENCE].given, ids = arguments->values[OPT_IDS].given;
@@ -167,7 +155,7 @@ static int attention(const struct arguments *arguments, const struct lm_subject 
     if (show_form(arguments, SHOW_TENSORS) != SHOW_HTML)
         return lm_look_attention(subject, &choice, page, error);
     struct lm_bytes html = {0};
-    int code = lm_look_attention_html(subject, &html, error);
+    int code = lm_look_attention_html(subject, choice.layer, &html, error);
     if (code == LOAM_OK && values[OPT_OUT].text)
         code = lm_file_replace(values[OPT_OUT].text, html.data, html.length, error);
     else if (code == LOAM_OK)

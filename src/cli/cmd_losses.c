@@ -1,11 +1,6 @@
 /* loam look losses */
-#include "common.h"
-#include "look/look.h"
+#include "show.h"
 
-#include <langinfo.h>
-#include <math.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 struct curves {
@@ -69,30 +64,30 @@ static int print_series(const struct curves *curves)
     return print_json(&writer);
 }
 
-static int output_columns(void)
-{
-    struct winsize size;
-    if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 30)
-        return size.ws_col - 1;
-    return 79;
-}
-
+/* SVG is gnuplot's where that is there; everything else, and SVG where it is not, is a page. */
 static int draw(const struct arguments *arguments, const struct curves *curves)
 {
-    const struct lm_chart chart = {.title = arguments->values[OPT_KEY].text ? arguments->values[OPT_KEY].text : "loss",
-                                   .x_label = "step", .y_label = NULL, .series = curves->series, .count = curves->count};
-    const bool braille = isatty(STDOUT_FILENO) && strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    const struct argument *values = arguments->values;
+    const char *title = values[OPT_KEY].text ? values[OPT_KEY].text : "loss";
+    const struct lm_chart chart = {.title = title, .x_label = "step", .y_label = NULL, .series = curves->series, .count = curves->count};
+    const enum show_form form = show_form(arguments, SHOW_TENSORS);
+    const struct lm_text_style style = text_style(arguments);
     struct lm_bytes text = {0};
+    struct lm_page *page;
     loam_error error;
-    int code = LOAM_OK;
-    if (arguments->values[OPT_SVG].given)
-        code = lm_chart_svg(&chart, arguments->values[OPT_SVG].text, &error);
-    else
-        code = lm_chart_text(&chart, output_columns(), 18, braille, may_colour(stdout), &text, &error);
-    if (code == LOAM_OK && text.length)
+    if (form == SHOW_TEXT && !values[OPT_OUT].given) {
+        if (lm_chart_text(&chart, style.width - 1, 18, isatty(STDOUT_FILENO) && style.unicode, style.colour, &text, &error) != LOAM_OK)
+            return complain_error(&error);
         fwrite(text.data, 1, text.length, stdout);
-    lm_bytes_free(&text);
-    return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
+        lm_bytes_free(&text);
+        return EXIT_DONE;
+    }
+    const char *svg = values[OPT_SVG].given ? values[OPT_SVG].text : values[OPT_OUT].text;
+    int code = form == SHOW_SVG ? lm_chart_svg(&chart, svg, &error) : LOAM_ENOTFOUND;
+    if (code != LOAM_ENOTFOUND)
+        return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
+    code = lm_look_curves(curves->series, curves->count, title, &page, &error);
+    return code == LOAM_OK ? show_page(arguments, page) : complain_error(&error);
 }
 
 int command_look_losses(const struct arguments *arguments)

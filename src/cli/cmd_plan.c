@@ -237,7 +237,7 @@ static void json_setting(struct lm_json_writer *writer, const struct lm_run_sett
 static void json_settings(struct lm_json_writer *writer, const struct lm_run_settings *settings)
 {
     static const char *const keys[] = {"model", "batch", "accumulate", "seq", "recompute", "optimizer_state", "masters",
-                                       "gradients", "fused_step", "fused_clip", "offload", "dtype", "memory", "ranks", "zero"};
+                                       "gradients", "products", "fused_step", "fused_clip", "offload", "dtype", "memory", "ranks", "zero"};
     lm_json_key(writer, "settings");
     lm_json_begin_object(writer);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
@@ -291,12 +291,27 @@ static int json_compared(struct lm_json_writer *writer, const struct lm_run_sett
 
 /* --- One plan, or several --- */
 
+static int draw(const struct planned *planned, const char *path, loam_error *error)
+{
+    struct lm_page *page;
+    struct lm_bytes svg = {0};
+    int code = lm_look_memory(&planned->plan, &planned->picture, &page, error);
+    if (code != LOAM_OK)
+        return code;
+    code = lm_page_svg(page, &svg, error);
+    if (code == LOAM_OK)
+        code = lm_file_replace(path, svg.data, svg.length, error);
+    lm_page_free(page);
+    lm_bytes_free(&svg);
+    return code;
+}
+
 static int show(const struct arguments *arguments, struct planned *planned, struct lm_json_writer *writer, loam_error *error)
 {
     const bool compare = arguments->values[OPT_COMPARE_WITH].given;
     int code = LOAM_OK;
     if (arguments->values[OPT_SVG].given)
-        code = lm_look_memory(&planned->plan, &planned->picture, arguments->values[OPT_SVG].text, error);
+        code = draw(planned, arguments->values[OPT_SVG].text, error);
     if (code != LOAM_OK)
         return code;
     if (!writer) {

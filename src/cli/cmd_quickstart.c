@@ -107,7 +107,7 @@ int command_quickstart(const struct arguments *arguments)
     catch_signals();
     struct quickstart_options options = {
         .directory = directory ? directory : "loam-quickstart",
-        .seed = arguments->values[OPT_SEED].given ? (uint64_t)arguments->values[OPT_SEED].whole : 1,
+        .seed = arguments->values[OPT_SEED].given ? arguments->values[OPT_SEED].seed : 1,
         .threads = thread_count(arguments),
         .recipe = &quickstart_standard,
         .observer = &progress.observer,

@@ -1,5 +1,6 @@
 /* loam tokenizer show */
 #include "common.h"
+#include "data/data.h"
 #include "tokenizer/tokenizer.h"
 
 #include <string.h>
@@ -8,11 +9,12 @@
 static const char *const colours[] = {"\x1b[30;48;5;153m", "\x1b[30;48;5;157m", "\x1b[30;48;5;223m", "\x1b[30;48;5;182m",
                                       "\x1b[30;48;5;187m"};
 enum { COLOURS = sizeof colours / sizeof *colours, BYTES_SHOWN = 12, TEXT_SHOWN = 400 };
-static const char special_colour[] = "\x1b[1;7m", plain[] = "\x1b[0m";
+static const char special_colour[] = "\x1b[1;7m", trained_line[] = "\x1b[4m", plain[] = "\x1b[0m";
 
 struct shown {
     struct lm_tokenizer *tokenizer;
     struct lm_ids ids, starts, ends;
+    const char *trained;    /* one byte (0 or 1) an id; NULL: nothing is said of training */
 };
 
 static void shown_free(struct shown *shown)
@@ -70,6 +72,8 @@ static void print_text(const struct shown *shown, const struct lm_bytes *text, b
         const bool special = lm_tokenizer_is_special(shown->tokenizer, shown->ids.data[i]);
         const char *here = colour ? special ? special_colour : colours[i % COLOURS] : NULL;
         fputs(here ? here : "|", stdout);
+        if (here && shown->trained && shown->trained[i])
+            fputs(trained_line, stdout);
         print_visible(bytes, length, true, here);
         if (here)
             fputs(plain, stdout);
@@ -93,7 +97,9 @@ static void print_table(const struct shown *shown, const struct lm_bytes *text)
                 fputs("   ", stdout);
         fputs("  ", stdout);
         print_visible(bytes, length, false, NULL);
-        puts(lm_tokenizer_is_special(shown->tokenizer, shown->ids.data[i]) ? "  (special)" : "");
+        const bool special = lm_tokenizer_is_special(shown->tokenizer, shown->ids.data[i]);
+        const bool trained = shown->trained && shown->trained[i];
+        puts(special && trained ? "  (special, trained on)" : special ? "  (special)" : trained ? "  (trained on)" : "");
     }
 }
 
@@ -124,6 +130,75 @@ static int show_one(const char *path, const char *family, const struct lm_bytes 
            shown.ids.length ? (double)text->length / (double)shown.ids.length : 0.0);
     shown_free(&shown);
     return EXIT_DONE;
+}
+
+/* The places of a rendering: its tokens follow each other without a gap. */
+static int lay_places(struct shown *shown, loam_error *error)
+{
+    size_t at = 0, length;
+    int code = LOAM_OK;
+    for (size_t i = 0; code == LOAM_OK && i < shown->ids.length; i++) {
+        lm_tokenizer_token(shown->tokenizer, shown->ids.data[i], &length);
+        code = lm_ids_push(&shown->starts, (int32_t)at, error);
+        at += length;
+        if (code == LOAM_OK)
+            code = lm_ids_push(&shown->ends, (int32_t)at, error);
+    }
+    return code;
+}
+
+static int show_conversation(struct lm_tokenizer *tokenizer, const struct lm_template *chosen, const struct lm_conversation *conversation,
+                             loam_error *error)
+{
+    struct lm_rendered rendered = {0};
+    struct lm_bytes bytes = {0};
+    int code = lm_template_render(chosen, tokenizer, conversation, false, &rendered, error);
+    struct shown shown = {.tokenizer = tokenizer, .ids = rendered.ids, .trained = rendered.trained.data};
+    if (code == LOAM_OK)
+        code = lay_places(&shown, error);
+    for (size_t i = 0, length; code == LOAM_OK && i < shown.ids.length; i++) {
+        const char *own = lm_tokenizer_token(tokenizer, shown.ids.data[i], &length);
+        code = lm_bytes_append(&bytes, own ? own : "", own ? length : 0, error);
+    }
+    if (code == LOAM_OK) {
+        size_t trained = 0;
+        for (size_t i = 0; i < shown.ids.length; i++)
+            trained += shown.trained[i] != 0;
+        print_text(&shown, &bytes, may_colour(stdout));
+        putchar('\n');
+        print_table(&shown, &bytes);
+        printf("\n%zu tokens, %zu trained on\n", shown.ids.length, trained);
+    }
+    lm_ids_free(&shown.starts);
+    lm_ids_free(&shown.ends);
+    lm_bytes_free(&bytes);
+    lm_rendered_free(&rendered);
+    return code;
+}
+
+static int show_conversations(const struct arguments *arguments, const struct lm_bytes *text)
+{
+    const char *path = arguments->operands[0];
+    struct lm_tokenizer *tokenizer = NULL;
+    const struct lm_template *chosen = NULL;
+    struct lm_conversations conversations = {0};
+    loam_error error;
+    int code = lm_tokenizer_load_as(path, arguments->values[OPT_FAMILY].text, &tokenizer, &error);
+    if (code == LOAM_OK)
+        code = lm_template_find(arguments->values[OPT_TEMPLATE].text, path, &chosen, &error);
+    if (code == LOAM_OK)
+        code = lm_template_fit(chosen, tokenizer, false, NULL, &error);
+    if (code == LOAM_OK)
+        code = lm_conversations_parse(text->data ? text->data : "", text->length, "standard input", &conversations, &error);
+    for (size_t i = 0; code == LOAM_OK && i < conversations.count; i++) {
+        if (i)
+            putchar('\n');
+        code = show_conversation(tokenizer, chosen, &conversations.items[i], &error);
+    }
+    lm_conversations_free(&conversations);
+    lm_template_free(chosen);
+    lm_tokenizer_free(tokenizer);
+    return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
 }
 
 static void write_compared(struct lm_json_writer *writer, const char *path, const struct shown *shown, size_t bytes)
@@ -188,12 +263,19 @@ int command_tokenizer_show(const struct arguments *arguments)
                                            : "--json goes with --compare; tokenizer encode --json lists a text's tokens");
         return EXIT_USAGE;
     }
+    const bool conversations = arguments->values[OPT_CONVERSATIONS].given;
+    if (conversations ? comparing || flags : arguments->values[OPT_TEMPLATE].given) {
+        complain("tokenizer show: %s", conversations ? "--conversations goes with neither --compare, --special nor --add-special"
+                                                     : "--template goes with --conversations");
+        return EXIT_USAGE;
+    }
     struct lm_bytes text = {0};
     loam_error error;
     if (lm_file_read("-", 0, &text, &error) != LOAM_OK)
         return complain_error(&error);
-    int status = comparing ? compare(arguments, &text, flags) : show_one(arguments->operands[0], arguments->values[OPT_FAMILY].text, &text,
-                                                                                 flags);
+    int status = comparing       ? compare(arguments, &text, flags)
+                 : conversations ? show_conversations(arguments, &text)
+                                 : show_one(arguments->operands[0], arguments->values[OPT_FAMILY].text, &text, flags);
     lm_bytes_free(&text);
     return status;
 }

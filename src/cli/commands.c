@@ -24,7 +24,7 @@ const struct command command_table[] = {
     {CMD_TOKENIZER_SHOW, "tokenizer show", "MODEL|FILE...", 1, SIZE_MAX, "see how a text is cut into tokens",
      "Reads all of standard input as one text and prints it with every token in a colour of its own, or between bars where there "
      "are no colours, and below it a line a token: where it begins, its id, its bytes, its text, and whether it is special. With "
-     "--compare: how many tokens each of several tokenizers makes of the text, and how many bytes a token stands for.",
+     "--conversations: messages, as the chat template writes them, and which tokens fine-tuning trains on. With --compare: how many tokens each of several tokenizers makes of the text, and how many bytes a token stands for.",
      "printf 'Once upon a time' | loam tokenizer show model", command_tokenizer_show},
     {CMD_TOKENIZER_CONVERT, "tokenizer convert", "MODEL|FILE -o DIR", 1, 1, "write any vocabulary as tokenizer.json",
      "Reads a tokenizer in any form that loam knows: SentencePiece's .model, tiktoken's ranks (Llama 3, Qwen), vocab.json with "
@@ -101,6 +101,11 @@ const struct command command_table[] = {
      "FILE ends in .html, .svg, .png or .json.",
      "loam look step model --sentence 'Once upon a time'\n"
      "loam look step model --ids '1 2 3' --out step.safetensors", command_look_step},
+    {CMD_LOOK_MEMORY, "look memory", "MODEL", 1, 1, "see the memory of a training step: what is live at each moment",
+     "Draws what loam plan lays out: weights, gradients, optimizer, activations, logits and workspace over the moments of one step, what is "
+     "live at the peak, and what lies on disk. Needs only MODEL's config.json, and takes the settings of a run.",
+     "loam look memory model --seq 512 --batch 2\nloam look memory model --seq 512 --batch 2 --recompute layer -o memory.svg",
+     command_look_memory},
     {CMD_LEARN, "learn", "[N] [MODEL]", 0, 2, "lessons: every stage of a language model, run on a sentence",
      "Without N the list of lessons; with N one of them: what the stage does, the numbers themselves, what to change and try. Every number "
      "comes from the library; --sentence is yours, --seed draws other vectors, weights and texts, MODEL is looked at instead of the small "
@@ -112,10 +117,17 @@ const struct command command_table[] = {
      "or by NAME. A model is loaded when it is first asked for, and unloaded, the one unused for longest first, where --memory has no room for "
      "another. Only this machine can ask unless --host says otherwise. SIGTERM and Ctrl-C let running answers finish (--drain); a second one does not.",
      "loam serve loam-quickstart --port 8080", command_serve},
+    {CMD_ROOM, "room", "(FILE | init [FILE] | --demo)", 0, 2, "a chatroom: several models and several people in one conversation",
+     "FILE says who takes part: models run here, services that speak OpenAI's or Anthropic's API; loam room init writes a commented one. A message "
+     "starts a round: each AI may answer or pass, then react to the others. A line is a message; /help lists the commands: /who /mute /unmute "
+     "/invite /kick /order /rounds /set /system /search /export /import /history /cost /stop /quit. At /quit or the end of input the running round "
+     "comes to its end. Where standard input is no terminal, each of its lines is a message, and the answers are lines NAME: TEXT; with --json every "
+     "event is an object a line. All that is said is kept in the database that FILE names, and found there the next time.",
+     "loam room init room.yaml\nloam room --demo", command_room},
     {CMD_LOOK_LOSSES, "look losses", "RUN...", 1, SIZE_MAX, "draw the loss curves of one or several runs",
      "Reads each run's log.jsonl and draws the loss and the evaluation's loss over the steps: with dots on a terminal, with letters "
-     "elsewhere, into an SVG file with --svg.",
-     "loam look losses run", command_look_losses},
+     "elsewhere; --html, --svg and -o as pictures (SVG by gnuplot, where that is installed).",
+     "loam look losses run\nloam look losses run -o curves.svg", command_look_losses},
     {CMD_MEASURE, "measure", "MODEL [--seq N,N,...] [--batch N,N,...]", 1, 1, "measure memory and speed over a sweep of settings",
      "Trains some steps on random ids at every combination of the values given (comma lists), each in a process of its own, and prints "
      "the memory that was planned, the most that was used, the seconds a step and tokens a second: all positions (raw), those that "

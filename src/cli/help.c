@@ -1,5 +1,5 @@
 /* Help, manual page and completion, all from the two tables. */
-#include "options.h"
+#include "sweep.h"
 
 #include <string.h>
 
@@ -46,9 +46,34 @@ void print_overview(FILE *to)
     fprintf(to, "loam %s: language models from a text file to an assistant\n\n"
                 "Usage: loam COMMAND [MODEL] [options]\n\nCommands:\n", loam_version());
     for (size_t i = 0; i < command_count; i++)
-        fprintf(to, "  %-17s %s\n", command_table[i].name, command_table[i].summary);
+        fprintf(to, "  %-18s %s\n", command_table[i].name, command_table[i].summary);
     fputs("\n'loam COMMAND --help' explains a command and shows an example; 'loam --version' prints the version.\n"
           "MODEL is a directory as Hugging Face has it: config.json, model.safetensors, tokenizer.json.\n", to);
+}
+
+/* The default: the option's own, or, of a run's settings, what the library has; "" where there is none or the help says it in words. */
+static void default_of(const struct command *command, const struct option *option, char out[96])
+{
+    const bool runs = command->id == CMD_TRAIN || command->id == CMD_FINETUNE || command->id == CMD_PLAN || command->id == CMD_MEASURE ||
+                      command->id == CMD_LOOK_MEMORY;
+    struct lm_run_settings settings;
+    struct lm_bytes text = {0};
+    char key[64];
+    *out = 0;
+    if (option->standard)
+        snprintf(out, 96, "%s", option->standard);
+    if (option->standard || !option->setting || option->kind == KIND_FLAG || strstr(option->help, "(default"))
+        return;
+    if (option == &option_table[OPT_DTYPE] && command->id == CMD_INIT)
+        snprintf(out, 96, "f32");
+    if (!runs)
+        return;
+    setting_key(option, key);
+    lm_run_settings_init(&settings, command->id == CMD_FINETUNE ? LM_RUN_FINETUNE : LM_RUN_TRAIN);
+    if (lm_run_settings_text(&settings, key, &text, NULL) == LOAM_OK && text.data && strcmp(text.data, "auto") != 0 && strcmp(text.data, "none") != 0)
+        snprintf(out, 96, "%.90s", text.data);
+    lm_bytes_free(&text);
+    lm_run_settings_free(&settings);
 }
 
 static void print_choices(FILE *to, const struct option *option, const char *before, const char *after)
@@ -61,9 +86,9 @@ static void print_choices(FILE *to, const struct option *option, const char *bef
     fputs(after, to);
 }
 
-static void print_option(FILE *to, const struct option *option)
+static void print_option(FILE *to, const struct command *command, const struct option *option)
 {
-    char left[64], text[512];
+    char left[64], text[512], found[96];
     const char letter[] = {'-', option->letter, ',', 0};
     const int length = snprintf(left, sizeof left, "  %3s --%s%s%s", option->letter ? letter : "", option->name,
                                 option->placeholder ? " " : "", option->placeholder ? option->placeholder : "");
@@ -76,8 +101,9 @@ static void print_option(FILE *to, const struct option *option)
     char choices[160] = "", standard[96] = "";
     if (option->kind == KIND_CHOICE)
         snprintf(choices, sizeof choices, ": %s", option->choices);
-    if (option->standard)
-        snprintf(standard, sizeof standard, " (default: %s)", option->standard);
+    default_of(command, option, found);
+    if (*found)
+        snprintf(standard, sizeof standard, " (default: %.80s)", found);
     snprintf(text, sizeof text, "%s%s%s", option->help, choices, standard);
     print_wrapped(to, text, TEXT_START, used);
 }
@@ -90,12 +116,32 @@ void print_help(FILE *to, const struct command *command)
     fputs("\nOptions:\n", to);
     for (int i = 1; i < OPTION_IDS; i++)
         if (command_has(command, (enum option_id)i))
-            print_option(to, &option_table[i]);
-    print_option(to, &option_table[OPT_HELP]);
+            print_option(to, command, &option_table[i]);
+    print_option(to, command, &option_table[OPT_HELP]);
     fputs(strchr(command->example, '\n') ? "\nExamples:\n" : "\nExample:\n", to);
     for (const char *line = command->example; *line; line += line[strcspn(line, "\n")] == '\n' ? strcspn(line, "\n") + 1
                                                                                              : strcspn(line, "\n"))
         fprintf(to, "  %.*s\n", (int)strcspn(line, "\n"), line);
+}
+
+/* All commands with this first word. */
+void print_group(FILE *to, const char *group)
+{
+    const size_t length = strlen(group);
+    fprintf(to, "Usage: loam %s COMMAND [MODEL] [options]\n\nCommands:\n", group);
+    for (size_t pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < command_count; i++) {
+            const struct command *command = &command_table[i];
+            if (strncmp(command->name, group, length) != 0 || command->name[length] != ' ')
+                continue;
+            if (pass == 0)
+                fprintf(to, "  %-18s %s\n", command->name, command->summary);
+            else
+                fprintf(to, "  %.*s\n", (int)strcspn(command->example, "\n"), command->example);
+        }
+        fputs(pass == 0 ? "\nExamples:\n" : "\n", to);
+    }
+    fprintf(to, "'loam %s COMMAND --help' explains each.\n", group);
 }
 
 /* For troff: a backslash and a dash have meanings, and so has a line that begins with a point or a quote. */
@@ -115,8 +161,9 @@ static void print_troff(FILE *to, const char *text)
     }
 }
 
-static void print_manual_option(FILE *to, const struct option *option)
+static void print_manual_option(FILE *to, const struct command *command, const struct option *option)
 {
+    char found[96];
     fputs(".TP\n\\fB", to);
     if (option->letter)
         fprintf(to, "\\-%c, ", option->letter);
@@ -131,9 +178,10 @@ static void print_manual_option(FILE *to, const struct option *option)
     fputc('\n', to);
     print_troff(to, option->help);
     print_choices(to, option, ": ", "");
-    if (option->standard) {
+    default_of(command, option, found);
+    if (*found) {
         fputs(" (default: ", to);
-        print_troff(to, option->standard);
+        print_troff(to, found);
         fputc(')', to);
     }
     fputs(".\n", to);
@@ -150,7 +198,7 @@ static void print_manual_command(FILE *to, const struct command *command)
     fputc('\n', to);
     for (int i = 1; i < OPTION_IDS; i++)
         if (command_has(command, (enum option_id)i))
-            print_manual_option(to, &option_table[i]);
+            print_manual_option(to, command, &option_table[i]);
     fputs(".PP\n.nf\n.RS\n", to);
     print_troff(to, command->example);
     fputs("\n.RE\n.fi\n", to);

@@ -21,20 +21,20 @@ enum command_id {
     CMD_QUICKSTART, CMD_TOKENIZER_TRAIN, CMD_TOKENIZER_ENCODE, CMD_TOKENIZER_DECODE, CMD_TOKENIZER_SHOW, CMD_TOKENIZER_CONVERT,
     CMD_INIT, CMD_CONVERT, CMD_TRAIN,
     CMD_FINETUNE, CMD_PLAN, CMD_DATA_SHOW, CMD_EVAL, CMD_GENERATE, CMD_CHAT, CMD_LOOK_WEIGHTS, CMD_LOOK_LOGITS, CMD_LOOK_STEP,
-    CMD_LOOK_LOSSES, CMD_LOOK_TOKENS, CMD_LOOK_ATTENTION, CMD_LOOK_NORMS, CMD_LOOK_NEURONS, CMD_LEARN,
-    CMD_MEASURE, CMD_SERVE, CMD_BENCH,
+    CMD_LOOK_LOSSES, CMD_LOOK_TOKENS, CMD_LOOK_ATTENTION, CMD_LOOK_NORMS, CMD_LOOK_NEURONS, CMD_LOOK_MEMORY, CMD_LEARN,
+    CMD_MEASURE, CMD_SERVE, CMD_ROOM, CMD_BENCH,
     COMMAND_IDS
 };
 
 enum option_id {
     OPT_HELP, OPT_OUT, OPT_JSON, OPT_THREADS, OPT_SEED, OPT_DTYPE,
     OPT_LIKE, OPT_CONFIG, OPT_TYPE,
-    OPT_VOCAB_SIZE, OPT_PATTERN, OPT_SPECIAL_TOKEN, OPT_TIES, OPT_KIND, OPT_TRAINING_MEMORY, OPT_LINES, OPT_COMPARE, OPT_ADD_SPECIAL,
+    OPT_VOCAB_SIZE, OPT_PATTERN, OPT_SPECIAL_TOKEN, OPT_TIES, OPT_KIND, OPT_TRAINING_MEMORY, OPT_LINES, OPT_COMPARE, OPT_CONVERSATIONS, OPT_ADD_SPECIAL,
     OPT_SPECIAL, OPT_SKIP_SPECIAL, OPT_FAMILY,
     OPT_DATA, OPT_EVAL_DATA, OPT_TEMPLATE, OPT_STEPS, OPT_EPOCHS, OPT_BATCH, OPT_ACCUMULATE, OPT_SEQ, OPT_LR,
     OPT_MIN_LR, OPT_SCHEDULE, OPT_WARMUP, OPT_WEIGHT_DECAY, OPT_BETA1, OPT_BETA2, OPT_EPSILON, OPT_CLIP,
     OPT_NO_SHUFFLE, OPT_NO_PACK, OPT_TRAIN_ON_ALL, OPT_ADD_TOKENS, OPT_RECOMPUTE,
-    OPT_OPTIMIZER_STATE, OPT_MASTERS, OPT_GRADIENTS, OPT_FUSED_STEP, OPT_FUSED_CLIP, OPT_OFFLOAD, OPT_MEMORY, OPT_RANKS, OPT_ZERO,
+    OPT_OPTIMIZER_STATE, OPT_MASTERS, OPT_GRADIENTS, OPT_PRODUCTS, OPT_FUSED_STEP, OPT_FUSED_CLIP, OPT_OFFLOAD, OPT_MEMORY, OPT_RANKS, OPT_ZERO,
     OPT_FIT, OPT_SVG, OPT_COMPARE_WITH, OPT_EVAL_EVERY, OPT_PATIENCE,
     OPT_SAVE_EVERY, OPT_KEEP, OPT_SAMPLE_PROMPT, OPT_OVERFIT_ONE_BATCH, OPT_RECIPE, OPT_RESUME, OPT_ALLOW_CHANGES,
     OPT_FAITHFUL, OPT_WEIGHTS_ONLY, OPT_CACHE, OPT_MODEL, OPT_KEY, OPT_CSV, OPT_CHART,
@@ -43,13 +43,14 @@ enum option_id {
     OPT_HOST, OPT_PORT, OPT_KEYS, OPT_CORS, OPT_SERVE_MEMORY, OPT_CONTEXT, OPT_STREAMS, OPT_SERVE_CACHE, OPT_QUEUE, OPT_BODY_LIMIT, OPT_TIMEOUT,
     OPT_DRAIN, OPT_OVERFLOW, OPT_VERBOSE, OPT_SWEEP, OPT_BENCH_MODEL, OPT_BENCH_STREAMS, OPT_CONTEXTS, OPT_BENCH_CSV,
     OPT_SESSION, OPT_NO_SAVE,
+    OPT_DEMO, OPT_ROOM, OPT_NAME, OPT_SECRETS, OPT_WEB, OPT_TELEGRAM,
     OPT_SENTENCE, OPT_LAYER, OPT_HEAD, OPT_TOP, OPT_RANGES, OPT_HTML, OPT_WIDTH, OPT_COLOUR,
     OPTION_IDS
 };
 
 enum option_kind {
     KIND_FLAG,      /* no value */
-    KIND_INT, KIND_DOUBLE, KIND_SIZE, KIND_TEXT,
+    KIND_INT, KIND_SEED, KIND_DOUBLE, KIND_SIZE, KIND_TEXT,
     KIND_CHOICE,    /* one of `choices` */
     KIND_LIST,      /* text, may be given again */
     KIND_FILES      /* a list that takes every word up to the next option */
@@ -88,6 +89,7 @@ extern const size_t command_count;
 struct argument {
     bool given;
     int64_t whole;             /* KIND_INT, KIND_SIZE */
+    uint64_t seed;             /* KIND_SEED */
     double number;             /* KIND_DOUBLE */
     const char *text;          /* as typed, or the default; NULL: neither. Of a setting that is swept: all values, with commas */
     const char **list;         /* KIND_LIST, KIND_FILES */
@@ -118,6 +120,7 @@ const char *nearest_name(const char *typed, const char *(*next)(const void *user
 /* help.c */
 void print_overview(FILE *to);
 void print_help(FILE *to, const struct command *command);
+void print_group(FILE *to, const char *group);    /* "look": its commands, an example of each */
 void print_version(FILE *to);
 void print_manual(FILE *to);          /* troff, for man */
 void print_completion(FILE *to);      /* bash */
@@ -139,6 +142,7 @@ int command_eval(const struct arguments *arguments);
 int command_generate(const struct arguments *arguments);
 int command_chat(const struct arguments *arguments);
 int command_serve(const struct arguments *arguments);
+int command_room(const struct arguments *arguments);
 int command_look_weights(const struct arguments *arguments);
 int command_look_logits(const struct arguments *arguments);
 int command_look_step(const struct arguments *arguments);
@@ -146,6 +150,7 @@ int command_look_tokens(const struct arguments *arguments);
 int command_look_attention(const struct arguments *arguments);
 int command_look_norms(const struct arguments *arguments);
 int command_look_neurons(const struct arguments *arguments);
+int command_look_memory(const struct arguments *arguments);
 int command_learn(const struct arguments *arguments);
 int command_look_losses(const struct arguments *arguments);
 int command_measure(const struct arguments *arguments);

@@ -137,7 +137,7 @@ static int find_command(struct arguments *arguments, int count, char **words, in
             const bool help = count > 1 && (strcmp(words[1], "--help") == 0 || strcmp(words[1], "-h") == 0);
             if (!help)
                 return fail_group(words[0], NULL);
-            print_overview(stdout);
+            print_group(stdout, words[0]);
             return EXIT_DONE;
         }
         char name[64];
@@ -202,6 +202,8 @@ static int read_value(const struct option *option, const char *text, struct argu
         code = lm_parse_int(text, &value->whole, error);
         number = (double)value->whole;
         break;
+    case KIND_SEED:
+        return lm_parse_unsigned(text, &value->seed, error);
     case KIND_SIZE:
         code = lm_parse_size(text, &value->whole, error);
         number = (double)value->whole;

@@ -12,6 +12,28 @@
 
 enum { HISTORY_LINES = 1000, LINE_END = 0x2424 };    /* the sign for a line end */
 
+static struct {
+    int descriptor;
+    bool (*show)(void *user);
+    void *user;
+} watched = {.descriptor = -1};
+
+void prompt_watch(int descriptor, bool (*show)(void *user), void *user)
+{
+    watched.descriptor = descriptor;
+    watched.show = show;
+    watched.user = user;
+}
+
+/* The line that is being typed goes, what has come is printed, and the line stands below it again. */
+static void show_watched(void)
+{
+    fputs("\r\x1b[K", stdout);
+    watched.show(watched.user);
+    fflush(stdout);
+    rl_forced_update_display();
+}
+
 /*
  * A byte of standard input, or EOF: also where a signal has come, before the wait or while it lasts and to whatever thread.
  * A Ctrl-D typed while the terminal still takes whole lines, in a reply or just behind the prompt, waits there as a zero byte.
@@ -19,11 +41,18 @@ enum { HISTORY_LINES = 1000, LINE_END = 0x2424 };    /* the sign for a line end 
 static int next_byte(void)
 {
     enum { CTRL_D = 4 };
-    struct pollfd wait[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = stop_descriptor(), .events = POLLIN}};
+    struct pollfd wait[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = stop_descriptor(), .events = POLLIN},
+                            {.fd = watched.descriptor, .events = POLLIN}};
     unsigned char byte;
-    while (poll(wait, 2, -1) < 0)
-        if (errno != EINTR)
+    for (;;) {
+        const int ready = poll(wait, 3, -1);
+        if (ready < 0 && errno != EINTR)
             return EOF;
+        if (ready > 0 && wait[2].revents & POLLIN)
+            show_watched();
+        if (ready > 0 && (wait[0].revents || wait[1].revents))
+            break;
+    }
     if (stop_wanted() || read(STDIN_FILENO, &byte, 1) != 1)
         return EOF;
     return byte ? byte : CTRL_D;

@@ -30,6 +30,6 @@ struct lm_generation_options generation_options(const struct arguments *argument
     if (values[OPT_REPETITION_PENALTY].given)
         sampling->repetition_penalty = values[OPT_REPETITION_PENALTY].number;
     if (values[OPT_SEED].given)
-        sampling->seed = (uint64_t)values[OPT_SEED].whole;
+        sampling->seed = values[OPT_SEED].seed;
     return options;
 }

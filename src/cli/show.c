@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <langinfo.h>
 #include <locale.h>
 #include <spawn.h>
@@ -129,6 +130,16 @@ static int finish(const struct arguments *arguments, struct lm_bytes *bytes, enu
     }
     lm_bytes_free(bytes);
     return status;
+}
+
+int spare_models(const char *path, loam_error *error)
+{
+    static const char *const patterns[] = {"model*.safetensors*", "*.gguf", "*config.json", "tokenizer*"};
+    const char *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path;
+    for (size_t i = 0; path && i < sizeof patterns / sizeof *patterns; i++)
+        if (fnmatch(patterns[i], name, 0) == 0 && lm_file_exists(path))
+            return lm_fail(error, LOAM_EUSAGE, "%s: is there already and looks like a part of a model; write to another file", path);
+    return LOAM_OK;
 }
 
 int show_bytes(const struct arguments *arguments, struct lm_bytes *bytes)

@@ -178,6 +178,35 @@ static void time_left(struct progress *progress, const char *stage, int64_t done
         snprintf(out, 40, "about %.1f h left", left / 3600);
 }
 
+static int columns_of(const char *text)
+{
+    int columns = 0;
+    for (size_t length; *text; text += length) {
+        uint32_t character;
+        length = lm_utf8_decode(text, strlen(text), &character);
+        columns += length ? lm_utf8_width(character) : 1;
+        length = length ? length : 1;
+    }
+    return columns;
+}
+
+/* Cuts a line to so many columns, before two blanks or, where there are none, between words: half a number would be another one. */
+static void cut_line(char *line, int columns)
+{
+    while (columns_of(line) > columns) {
+        char *end = line + strlen(line);
+        for (const char *at = line; (at = strstr(at, "  ")); at++)
+            end = (char *)at;
+        if (!*end)
+            end = strrchr(line, ' ');
+        if (!end || end == line)
+            return;    /* one long word: the terminal breaks it */
+        while (end > line && end[-1] == ' ')
+            end--;
+        *end = 0;
+    }
+}
+
 /* "training  [#####.....]  50%  loss 1.234", or how much time is left where there is nothing else to say; redrawn at most ten
  * times a second. */
 static void draw(void *user, const char *stage, int64_t done, int64_t total, const char *detail)
@@ -187,11 +216,14 @@ static void draw(void *user, const char *stage, int64_t done, int64_t total, con
     if (!stderr_is_terminal() || (now - progress->last < 0.1 && done < total))
         return;
     progress->last = now;
+    const int columns = terminal_columns() - 1;
     char line[512], bar[25], left[40] = "";
     int width = (int)sizeof bar - 1;
     if (total > 0) {
         time_left(progress, stage, done, total, now, left);
         const double part = done >= total ? 1 : (double)done / (double)total;
+        const int rest = columns_of(stage) + columns_of(detail ? detail : left) + 9;    /* brackets, blanks, "100%" */
+        width = rest + width <= columns ? width : rest + 4 <= columns ? columns - rest : 4;    /* the bar gives way first */
         memset(bar, '.', (size_t)width);
         memset(bar, '#', (size_t)(part * width));
         bar[width] = 0;
@@ -199,8 +231,8 @@ static void draw(void *user, const char *stage, int64_t done, int64_t total, con
     } else {
         snprintf(line, sizeof line, "%s %lld %s", stage, (long long)done, detail ? detail : "");
     }
-    const int columns = terminal_columns() - 1;
-    fprintf(stderr, "\r\x1b[K%.*s", columns, line);
+    cut_line(line, columns);
+    fprintf(stderr, "\r\x1b[K%s", line);
     fflush(stderr);
     progress->drawn = true;
 }

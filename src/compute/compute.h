@@ -26,7 +26,7 @@
 struct lm_device;
 struct lm_ops;
 
-enum lm_isa { LM_ISA_AUTO, LM_ISA_SCALAR, LM_ISA_AVX2, LM_ISA_AVX512, LM_ISA_AVX512VNNI, LM_ISA_COUNT };
+enum lm_isa { LM_ISA_AUTO, LM_ISA_SCALAR, LM_ISA_AVX2, LM_ISA_AVX512, LM_ISA_AVX512VNNI, LM_ISA_AVX512BF16, LM_ISA_COUNT };
 
 struct lm_device_options {
     int threads;             /* 0: lm_processors() */
@@ -67,13 +67,16 @@ struct lm_matrix {
  * wider than its rows (q, k and v side by side), and what lies between is left alone. c is F32, or BF16 (rounded once, at the end).
  * m = 1 to 16 with a bf16 or fp32 transposed b is the decoding path and runs at the speed of memory.
  *
+ * With `narrow`, an instruction set that has products of bf16 may round a and b to bf16, to nearest, and take what is subnormal for 0;
+ * sums are fp32 all the same. Others do as without it.
+ *
  * b may be of a block type where it is transposed and a and c are F32. Then a is first rounded to 8 bits, 32 elements at a time: with
  * `most` the largest size among them, q = a * (127/most) to the nearest whole number, and q * (most/127) is what counts (0 where `most`
  * is at most 1e-30). A row with something in it that is not finite gives NaN. */
 struct lm_matmul {
     int64_t m, n, k;
     struct lm_matrix a, b, c;
-    bool transpose_a, transpose_b, add;
+    bool transpose_a, transpose_b, add, narrow;
     const float *bias;       /* NULL: none */
 };
 

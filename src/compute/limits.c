@@ -115,6 +115,6 @@ const char *lm_device_isa(const struct lm_device *device)
 {
     static const char *const names[] = {
         [LM_ISA_AUTO] = "plain", [LM_ISA_SCALAR] = "scalar", [LM_ISA_AVX2] = "avx2", [LM_ISA_AVX512] = "avx512",
-        [LM_ISA_AVX512VNNI] = "avx512vnni"};
+        [LM_ISA_AVX512VNNI] = "avx512vnni", [LM_ISA_AVX512BF16] = "avx512bf16"};
     return names[device->isa];
 }

@@ -66,14 +66,14 @@ static int make_room(struct lm_engine *engine, loam_error *error)
     struct lm_model *model = engine->runner->model;
     const int64_t streams = engine->options.streams, pages = (engine->options.cache + LM_PAGE - 1) / LM_PAGE;
     const struct lm_paged_options how = {.pages = pages, .rows = LM_PIECE, .dtype = engine->options.cache_dtype,
-                                        .logits = streams < LM_FEW_ROWS ? streams : LM_FEW_ROWS};
+                                        .logits = LM_FEW_ROWS};
     int code = lm_paged_create(model, &how, &engine->pool, error);
     if (code == LOAM_OK)
         code = lm_pages_create(pages, &engine->pages, error);
     if (code != LOAM_OK)
         return code;
     engine->running = lm_alloc((size_t)streams, sizeof *engine->running, error);
-    engine->spans = lm_alloc((size_t)streams, sizeof *engine->spans, error);
+    engine->spans = lm_alloc((size_t)(streams > LM_MOST_EXPECTED ? streams : LM_MOST_EXPECTED), sizeof *engine->spans, error);
     engine->now.pages = engine->stats.pages = pages;
     engine->now.cache_bytes = engine->stats.cache_bytes = lm_paged_bytes(engine->pool);
     engine->now.weight_bytes = engine->stats.weight_bytes = lm_model_bytes(model);
@@ -246,6 +246,18 @@ static int check_room(const struct lm_engine *engine, const struct lm_request *r
     return LOAM_OK;
 }
 
+static int check_expected(const struct lm_engine *engine, const struct lm_request *request, loam_error *error)
+{
+    const int64_t vocabulary = lm_engine_config(engine)->vocabulary;
+    if (request->expected_count > LM_MOST_EXPECTED)
+        return lm_fail(error, LOAM_EUSAGE, "expected: found %zu tokens, wanted at most %d", request->expected_count, LM_MOST_EXPECTED);
+    for (size_t i = 0; i < request->expected_count; i++)
+        if (request->expected[i] < 0 || request->expected[i] >= vocabulary)
+            return lm_fail(error, LOAM_EUSAGE, "expected: token %zu: found id %d, wanted 0 to %lld", i, request->expected[i],
+                           (long long)vocabulary - 1);
+    return check_range("expected_threshold", request->expected_threshold, 0, 1, error);
+}
+
 static int check(const struct lm_engine *engine, const struct lm_request *request, loam_error *error)
 {
     int code = check_ids(engine, request, error);
@@ -259,6 +271,8 @@ static int check(const struct lm_engine *engine, const struct lm_request *reques
         code = check_range("logprobs", (double)request->logprobs, -1, LM_MOST_LOGPROBS, error);
     if (code == LOAM_OK)
         code = check_range("choices", (double)request->choices, 0, LM_MOST_CHOICES, error);
+    if (code == LOAM_OK)
+        code = check_expected(engine, request, error);
     if (code == LOAM_OK && request->max_tokens < 0)
         code = lm_fail(error, LOAM_EUSAGE, "max-tokens: found %lld, wanted 1 or more, or 0 for all that fit",
                        (long long)request->max_tokens);

@@ -46,7 +46,7 @@
 
 #include "infer.h"
 
-enum { LM_PAGE = LM_PAGE_ROWS, LM_MOST_LOGPROBS = 20, LM_MOST_CHOICES = 128 };
+enum { LM_PAGE = LM_PAGE_ROWS, LM_MOST_LOGPROBS = 20, LM_MOST_CHOICES = 128, LM_MOST_EXPECTED = 16 };
 
 struct lm_engine_options {
     int threads;                 /* 0: lm_processors() */
@@ -103,6 +103,13 @@ struct lm_request {              /* everything is copied by lm_engine_submit */
     bool ignore_end;             /* go on past end-of-sequence and end-of-turn tokens */
     int64_t logprobs;            /* -1: none; 0 to LM_MOST_LOGPROBS: the picked token's, and those of the so many likeliest */
     int64_t choices;             /* n; 0 is 1. Choice i draws with seed + i */
+    /* An answer that is known beforehand, its end token among it: scored in one pass behind the prompt, as the model has it (without bias,
+     * penalties, temperature). Where its probability as a whole exceeds `expected_threshold`, the choice ends at once with
+     * LM_STOP_EXPECTED and no token; else it goes on as if nothing had been scored, to the bit. Where the context has no room for it
+     * it is not looked at. At most LM_MOST_EXPECTED ids */
+    const int32_t *expected;
+    size_t expected_count;
+    double expected_threshold;
     enum lm_overflow overflow;
     int64_t keep;                /* SHIFT: positions at the begin that stay; 0: a bos, if the prompt begins with one */
     /* Something new is in the ticket; may be NULL. See "Threads" above. */
@@ -123,6 +130,8 @@ struct lm_usage {
     int64_t shifted;                    /* left out to make room */
     double seconds_waiting;             /* submitted to first computed */
     double seconds_to_first, seconds;   /* submitted to first token, and to the end */
+    double expected;                    /* the probability of `expected`; where its first token alone is below the threshold,
+                                           that token's; -1: not looked at */
 };
 struct lm_logprob {
     int32_t id;

@@ -24,7 +24,7 @@ struct lm_engine {
     int64_t count;
     int64_t turn;                       /* whose prompt comes next */
     double owed;                        /* seconds that decoding gets before the next piece of a prompt */
-    struct lm_span *spans;              /* [streams] */
+    struct lm_span *spans;              /* [streams], at least LM_MOST_EXPECTED */
     struct lm_engine_stats now;         /* becomes `stats` after each pass */
 };
 

@@ -4,7 +4,7 @@
 
 const char *lm_stop_reason_name(enum lm_stop_reason reason)
 {
-    static const char *const names[] = {"end", "stop", "length", "cancelled"};
+    static const char *const names[] = {"end", "stop", "length", "cancelled", "expected"};
     return names[reason];
 }
 

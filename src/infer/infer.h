@@ -36,8 +36,9 @@ int lm_sampler_pick(struct lm_sampler *sampler, float *logits, int32_t *id, loam
 
 /* --- Generation --- */
 
-enum lm_stop_reason { LM_STOP_END, LM_STOP_STRING, LM_STOP_LENGTH, LM_STOP_CANCELLED };
-const char *lm_stop_reason_name(enum lm_stop_reason reason);    /* "end", "stop", "length", "cancelled" */
+/* EXPECTED: engines only, see lm_request. */
+enum lm_stop_reason { LM_STOP_END, LM_STOP_STRING, LM_STOP_LENGTH, LM_STOP_CANCELLED, LM_STOP_EXPECTED };
+const char *lm_stop_reason_name(enum lm_stop_reason reason);    /* "end", "stop", "length", "cancelled", "expected" */
 
 struct lm_generation_options {
     loam_sampling sampling;

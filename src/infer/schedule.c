@@ -1,6 +1,7 @@
 /* The computing thread: who runs, in which pass, on which pages. */
 #include "engine_inside.h"
 
+#include <math.h>
 #include <string.h>
 
 /* --- Pages of a sequence --- */
@@ -322,6 +323,46 @@ static int64_t piece_end(const struct lm_sequence *sequence, bool beside)
     return tail > 0 && tail <= LM_FEW_ROWS && all - tail > sequence->done ? all - tail : all;
 }
 
+/* What is expected behind the prompt, whose last logits are in the first span. Its tokens are rows of one pass, each a span of its own,
+ * so that each has its logits; what the pass leaves in the cache lies behind `done`, where the next pass writes. True: the sequence
+ * has left. Else the logits behind the prompt are in the first span again. */
+static bool expected_comes(struct lm_engine *engine, int64_t index)
+{
+    struct lm_sequence *sequence = engine->running[index];
+    const struct lm_request *request = &sequence->order->request;
+    const int64_t vocabulary = lm_engine_config(engine)->vocabulary, count = (int64_t)request->expected_count;
+    float *kept = sequence->behind_prompt;
+    if (!kept || sequence->usage.tokens > 0)
+        return false;
+    memcpy(kept, engine->spans[0].logits, (size_t)vocabulary * sizeof *kept);
+    double sum = lm_log_probability(kept, vocabulary, request->expected[0]);
+    const bool likely = exp(sum) > request->expected_threshold;
+    if (likely && sequence->done + count > engine->runner->context)
+        return false;
+    if (likely && count > 1) {
+        if (!make_room(engine, index, sequence->done + count - 1))
+            return true;    /* it has stepped back, and is asked again later */
+        for (int64_t i = 0; i < count - 1; i++)
+            engine->spans[i] = (struct lm_span){.ids = request->expected + i, .count = 1, .start = sequence->done + i,
+                                                .pages = sequence->pages, .wanted = true};
+        loam_error error;
+        if (lm_paged_run(engine->pool, engine->spans, count - 1, &error) != LOAM_OK) {
+            leave(engine, index, NULL, &error);
+            return true;
+        }
+        for (int64_t i = 0; i < count - 1; i++)
+            sum += lm_log_probability(engine->spans[i].logits, vocabulary, request->expected[i + 1]);
+    }
+    sequence->usage.expected = exp(sum);
+    if (likely && exp(sum) > request->expected_threshold) {
+        const struct lm_verdict verdict = {true, LM_STOP_EXPECTED, -1};
+        leave(engine, index, &verdict, NULL);
+        return true;
+    }
+    engine->spans[0].logits = kept;
+    return false;
+}
+
 static void run_piece(struct lm_engine *engine, int64_t index)
 {
     struct lm_sequence *sequence = engine->running[index];
@@ -348,6 +389,8 @@ static void run_piece(struct lm_engine *engine, int64_t index)
         engine->now.prompt_tokens += sequence->usage.prompt_tokens;
         engine->now.reused_tokens += sequence->usage.reused;
     }
+    if (expected_comes(engine, index))
+        return;
     pick(engine, &index, 1);
 }
 

@@ -31,6 +31,9 @@ static int copy_into(struct lm_order *order, loam_error *error)
                 return LOAM_ENOMEM;
         request->stops = (const char *const *)order->stops;
     }
+    if (request->expected_count)
+        memcpy(order->expected, request->expected, request->expected_count * sizeof *order->expected);
+    request->expected = order->expected;
     return LOAM_OK;
 }
 
@@ -73,6 +76,8 @@ static int fill(struct lm_sequence *sequence, int64_t context, const struct lm_c
     sequence->page_room = (context + LM_PAGE - 1) / LM_PAGE;
     if (!(sequence->pages = lm_alloc((size_t)sequence->page_room, sizeof *sequence->pages, error)))
         return LOAM_ENOMEM;
+    if (request->expected_count && !(sequence->behind_prompt = lm_alloc((size_t)config->vocabulary, sizeof(float), error)))
+        return LOAM_ENOMEM;
     if (request->logprobs >= 0 && !(sequence->raw = lm_alloc((size_t)config->vocabulary, sizeof *sequence->raw, error)))
         return LOAM_ENOMEM;
     return LOAM_OK;
@@ -91,6 +96,7 @@ int lm_sequence_create(struct lm_order *order, struct lm_ticket *ticket, int64_t
                                                       .show = collect, .user = sequence};
     sequence->outlet = (struct lm_outlet){.tokenizer = tokenizer, .options = &sequence->output, .text = &sequence->text};
     sequence->usage.prompt_tokens = (int64_t)order->request.count;
+    sequence->usage.expected = -1;
     const int64_t room = context - (int64_t)order->request.count, asked = order->request.max_tokens;
     sequence->most = asked > 0 || order->request.overflow == LM_OVERFLOW_SHIFT ? asked : room;
     const int code = fill(sequence, context, config, error);
@@ -115,6 +121,7 @@ void lm_sequence_free(struct lm_sequence *sequence)
     lm_ids_free(&sequence->ids);
     lm_free(sequence->counts);
     lm_free(sequence->raw);
+    lm_free(sequence->behind_prompt);
     lm_free(sequence->pages);
     lm_order_drop(sequence->order);
     lm_free(sequence);
@@ -180,6 +187,11 @@ static double log_sum(const float *logits, int64_t count)
     for (int64_t i = 0; i < count; i++)
         sum += exp((double)logits[i] - (double)most);
     return (double)most + log(sum);
+}
+
+double lm_log_probability(const float *logits, int64_t vocabulary, int32_t id)
+{
+    return (double)logits[id] - log_sum(logits, vocabulary);
 }
 
 /* The `wanted` largest in falling order, the lower id first on a tie. */

@@ -12,6 +12,7 @@ struct lm_order {
     struct lm_request request;          /* its pointers are to the copies below; ids are each sequence's own */
     struct lm_logit_bias *biases;
     char **stops;
+    int32_t expected[LM_MOST_EXPECTED];
     int64_t users;                      /* its sequences, and whoever made it until lm_order_drop */
     double submitted;
 };
@@ -35,6 +36,7 @@ struct lm_sequence {
     struct lm_sampler *sampler;
     struct lm_count *counts;            /* of generated ids, where a penalty asks for them */
     int64_t count_count, count_room;
+    float *behind_prompt;               /* [vocabulary] logits that wait while what is expected is scored; NULL: nothing is (any more) */
     float *raw;                         /* [vocabulary] logits as they were, where logprobs are wanted */
     struct lm_generation_options output;/* for the outlet: stops, and where it shows */
     struct lm_outlet outlet;
@@ -61,6 +63,8 @@ struct lm_verdict {                     /* what became of a sequence after a tok
 /* Picks the next token from the logits [vocabulary], which are changed, and sends it. */
 int lm_sequence_pick(struct lm_sequence *sequence, float *logits, int64_t vocabulary, int64_t context,
                      const struct lm_ids *ends, struct lm_verdict *verdict, loam_error *error);
+/* log of a token's probability in softmax(logits). */
+double lm_log_probability(const float *logits, int64_t vocabulary, int32_t id);
 /* Sends the end, or, where `error` is not NULL, the failure. The ticket is not the sequence's any more. */
 void lm_sequence_end(struct lm_sequence *sequence, const struct lm_verdict *verdict, const loam_error *error);
 

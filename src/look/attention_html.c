@@ -8,7 +8,7 @@
 
 static const char STYLE[] =
     "<style>body{max-width:none}main{display:flex;flex-wrap:wrap;gap:1.5rem;align-items:flex-start}"
-    "#grid{display:grid;gap:3px}#grid canvas{width:44px;height:44px;cursor:pointer;outline:1px solid var(--rule);image-rendering:pixelated}"
+    "main>div{max-width:100%;min-width:0;overflow-x:auto;padding:3px}#grid{display:grid;gap:3px}#grid canvas{width:44px;height:44px;cursor:pointer;outline:1px solid var(--rule);image-rendering:pixelated}"
     "#grid canvas[aria-pressed=true]{outline:3px solid #D55E00}#grid span{font-size:12px;color:var(--soft);align-self:center;"
     "text-align:center}#words{line-height:2.1;max-width:46rem}#words button{font:inherit;color:inherit;border:1px solid var(--rule);"
     "border-radius:3px;margin:1px;padding:0 .3em;background:none;white-space:pre;cursor:pointer}#words .at{outline:3px solid #D55E00}"
@@ -26,7 +26,7 @@ static const char BODY[] =
 
 static const char SCRIPT[] =
     "const bytes=Uint8Array.from(atob(D.weights),c=>c.charCodeAt(0)),W=new Uint16Array(bytes.buffer),T=D.tokens.length,L=D.layers,"
-    "H=D.heads,S=T*(T+1)/2;\n"
+    "H=D.heads,S=T*(T+1)/2,F=D.first;\n"
     "const $=id=>document.getElementById(id),dark=matchMedia('(prefers-color-scheme:dark)');\n"
     "let layer=0,head=0,row=T-1,column=-1,mode='head',one=new Float32Array(S);\n"
     "const hue=()=>dark.matches?[86,180,233]:[0,114,178],paper=()=>dark.matches?[22,24,28]:[255,255,255];\n"
@@ -55,15 +55,15 @@ static const char SCRIPT[] =
     "b.style.background=`rgba(${r},${g},${v},${w})`;b.className=j===row?'at':''});let best=0;for(let j=0;j<=row;j++)"
     "if(one[at(row,j)]>one[at(row,best)])best=j;const j=column>=0&&column<=row?column:best;$('says').textContent="
     "`${row} \\u201c${D.tokens[row]}\\u201d looks at ${j} \\u201c${D.tokens[j]}\\u201d with weight ${one[at(row,j)].toFixed(4)}`}\n"
-    "function show(){choose();$('name').textContent=mode==='head'?`Layer ${layer}, head ${head}`:mode==='layer'?`Layer ${layer}, "
-    "mean of ${H} heads`:mode==='all'?'Mean of all layers and heads':'Rollout over all layers';"
+    "function show(){choose();$('name').textContent=mode==='head'?`Layer ${F+layer}, head ${head}`:mode==='layer'?`Layer ${F+layer}, "
+    "mean of ${H} heads`:mode==='all'?`Mean of all ${D.whole?'layers and heads':'heads of the layer'}`:`Rollout over ${D.whole?'all layers':'the layer'}`;"
     "document.querySelectorAll('#grid canvas').forEach((c,i)=>c.setAttribute('aria-pressed',i===layer*H+head));map();words()}\n"
     "let due=false;function point(r,c){if(r===row&&c===column)return;row=r;column=c;if(!due){due=true;requestAnimationFrame(()=>"
     "{due=false;map();words()})}}\n"
     "function grid(){const g=$('grid');g.textContent='';g.style.gridTemplateColumns=`2.5em repeat(${H},44px)`;const "
     "text=t=>{const s=document.createElement('span');s.textContent=t;g.append(s)};text('');for(let h=0;h<H;h++)text(h);"
-    "for(let l=0;l<L;l++){text(l);for(let h=0;h<H;h++){const c=document.createElement('canvas'),o=(l*H+h)*S;c.tabIndex=0;"
-    "c.setAttribute('role','button');c.setAttribute('aria-label',`layer ${l}, head ${h}`);paint(c,(i,j)=>W[o+at(i,j)]/65535,1);"
+    "for(let l=0;l<L;l++){text(F+l);for(let h=0;h<H;h++){const c=document.createElement('canvas'),o=(l*H+h)*S;c.tabIndex=0;"
+    "c.setAttribute('role','button');c.setAttribute('aria-label',`layer ${F+l}, head ${h}`);paint(c,(i,j)=>W[o+at(i,j)]/65535,1);"
     "c.onclick=()=>{layer=l;head=h;if(mode!=='layer')mode='head';$('mode').value=mode;show()};c.onkeydown=e=>{if(e.key==='Enter'||"
     "e.key===' '){e.preventDefault();c.onclick()}};g.append(c)}}}\n"
     "D.tokens.forEach((t,i)=>{const b=document.createElement('button');b.textContent=t;b.dir='auto';b.onmouseenter=b.onfocus=()=>point(i,-1);"
@@ -94,7 +94,7 @@ static int put_base64(const uint8_t *data, size_t length, struct lm_bytes *out, 
 /* The lower triangles of all heads, little-endian 16 bits each. */
 static int put_weights(const struct lm_record *record, struct lm_bytes *out, loam_error *error)
 {
-    const int64_t t = record->count, triangle = t * (t + 1) / 2, maps = record->layers * record->heads;
+    const int64_t t = record->count, triangle = t * (t + 1) / 2, maps = record->shown_layers * record->heads;
     uint8_t *packed = lm_alloc((size_t)(maps * triangle), 2, error);
     if (!packed)
         return LOAM_ENOMEM;
@@ -133,11 +133,31 @@ static int put_tokens(const struct lm_subject *subject, struct lm_bytes *out, lo
     return code;
 }
 
-int lm_look_attention_html(const struct lm_subject *subject, struct lm_bytes *out, loam_error *error)
+/* Beyond this a browser neither loads nor draws it at once. */
+static int check_size(const struct lm_subject *subject, int64_t layers, loam_error *error)
 {
+    enum { MOST_MB = 50 };
+    const struct lm_config *c = lm_model_config(subject->model);
+    const double layer = (double)c->heads * (double)subject->count * (double)(subject->count + 1) / 2 * 2 * 4 / 3 / 1e6;
+    if ((double)layers * layer <= MOST_MB)
+        return LOAM_OK;
+    if (layers > 1 && layer <= MOST_MB)
+        return lm_fail(error, LOAM_EUSAGE, "all %lld layers with %lld heads and %lld tokens would be a page of %.0f MB, and a browser draws up "
+                       "to %d MB well; choose one with --layer, or look at fewer tokens", (long long)layers, (long long)c->heads,
+                       (long long)subject->count, (double)layers * layer, MOST_MB);
+    return lm_fail(error, LOAM_EUSAGE, "one layer with %lld heads and %lld tokens would be a page of %.0f MB, and a browser draws up to %d MB "
+                   "well; look at fewer tokens", (long long)c->heads, (long long)subject->count, layer, MOST_MB);
+}
+
+int lm_look_attention_html(const struct lm_subject *subject, int64_t layer, struct lm_bytes *out, loam_error *error)
+{
+    const struct lm_config *c = lm_model_config(subject->model);
+    const struct lm_record_options options = {.attention = true, .first_layer = layer < 0 ? 0 : layer, .layers = layer < 0 ? c->layers : 1};
     struct lm_record record;
-    int code = lm_record_run(subject->model, subject->ids, subject->count, &(struct lm_record_options){.attention = true}, &record,
-                             error);
+    int code = layer >= c->layers ? lm_fail(error, LOAM_EUSAGE, "layer %lld: the model has layers 0 to %lld", (long long)layer,
+                                            (long long)c->layers - 1) : check_size(subject, options.layers, error);
+    if (!code)
+        code = lm_record_run(subject->model, subject->ids, subject->count, &options, &record, error);
     if (code)
         return code;
     code = lm_html_begin("Attention", out, error);
@@ -146,7 +166,8 @@ int lm_look_attention_html(const struct lm_subject *subject, struct lm_bytes *ou
     if (!code)
         code = lm_bytes_append(out, BODY, sizeof BODY - 1, error);
     if (!code)
-        code = lm_bytes_format(out, error, "<script>\nconst D={layers:%lld,heads:%lld,tokens:", (long long)record.layers,
+        code = lm_bytes_format(out, error, "<script>\nconst D={first:%lld,whole:%s,layers:%lld,heads:%lld,tokens:",
+                               (long long)record.first_layer, layer < 0 ? "true" : "false", (long long)record.shown_layers,
                                (long long)record.heads);
     if (!code)
         code = put_tokens(subject, out, error);

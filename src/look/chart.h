@@ -26,7 +26,8 @@ struct lm_chart {
     size_t count;
 };
 /* Appends `rows` lines of curves, the axes and a legend, `columns` wide. `braille`: dots of Unicode, eight a character;
- * else a letter a series. `colour`: escape sequences, a colour a series. Nothing to draw: LOAM_EUSAGE. */
+ * else, and where only colours would tell several series apart and there are none, a letter a series. `colour`: escape sequences, a
+ * colour a series. Nothing to draw: LOAM_EUSAGE. */
 int lm_chart_text(const struct lm_chart *chart, int columns, int rows, bool braille, bool colour, struct lm_bytes *out,
                   loam_error *error);
 /* Writes an SVG file. gnuplot is not there: LOAM_ENOTFOUND. */

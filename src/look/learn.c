@@ -24,6 +24,8 @@ static const struct {
     {"A whole model, parameter by parameter", lm_teach_whole, false},
     {"Loss, gradients, and one optimizer step", lm_teach_step, true},
     {"Generation", lm_teach_generation, false},
+    {"Fine-tuning", lm_teach_tuning, true},
+    {"Memory", lm_teach_memory, false},
 };
 
 int lm_lesson_count(void)
@@ -53,7 +55,7 @@ static void close_lesson(struct lm_lesson *lesson)
     lm_device_close(lesson->own_device);
 }
 
-static const char *sentence_of(const struct lm_lesson_options *options)
+const char *lm_sentence_of(const struct lm_lesson_options *options)
 {
     return options->sentence ? options->sentence : lm_lesson_sentence;
 }
@@ -64,7 +66,7 @@ int lm_lesson_hold(int number, const struct lm_lesson_options *options, struct l
     struct lm_bytes title = {0};
     if (number < 1 || number > lm_lesson_count())
         return lm_fail(error, LOAM_EUSAGE, "lesson %d: there are lessons 1 to %d", number, lm_lesson_count());
-    const char *sentence = sentence_of(options);
+    const char *sentence = lm_sentence_of(options);
     if (strspn(sentence, " \t\r\n") == strlen(sentence))
         return lm_fail(error, LOAM_EUSAGE, "the sentence is empty; give one with words in it");
     int code = lm_bytes_format(&title, error, "%d. %s", number, lessons[number - 1].title);
@@ -117,6 +119,13 @@ int lm_lesson_device(struct lm_lesson *lesson, loam_error *error)
     int code = lm_device_open(&(struct lm_device_options){.threads = 1}, &lesson->own_device, error);
     lesson->device = lesson->own_device;
     return code;
+}
+
+int lm_lesson_may_train(const struct lm_lesson *lesson, loam_error *error)
+{
+    if (lesson->options->model && !lesson->options->loaded)
+        return lm_fail(error, LOAM_EUSAGE, "this lesson trains the model; it must be loaded in fp32");
+    return LOAM_OK;
 }
 
 int lm_lesson_text(uint64_t seed, size_t size, struct lm_bytes *text, loam_error *error)
@@ -249,7 +258,7 @@ int lm_lesson_model(struct lm_lesson *lesson, loam_error *error)
 
 int lm_lesson_encode(struct lm_lesson *lesson, loam_error *error)
 {
-    const char *sentence = sentence_of(lesson->options);
+    const char *sentence = lm_sentence_of(lesson->options);
     int code = lm_tokenizer_encode(lesson->tokenizer, sentence, strlen(sentence), LM_ENCODE_ADD_SPECIAL, &lesson->ids, NULL, error);
     if (!code)
         code = lm_labels_make(lesson->tokenizer, lesson->ids.data, (int64_t)lesson->ids.length, &lesson->labels, error);
@@ -262,7 +271,7 @@ int lm_lesson_encode(struct lm_lesson *lesson, loam_error *error)
 static int cut_words(struct lm_lesson *lesson, loam_error *error)
 {
     static const char blanks[] = " \t\r\n";
-    const char *at = sentence_of(lesson->options);
+    const char *at = lm_sentence_of(lesson->options);
     lesson->words = lm_alloc(LM_LESSON_WORDS, sizeof *lesson->words, error);
     if (!lesson->words)
         return LOAM_ENOMEM;
@@ -291,7 +300,7 @@ int lm_lesson_vectors(struct lm_lesson *lesson, float **vectors, loam_error *err
     struct lm_random random = lm_random_seed(lesson->options->seed, 2);
     for (int64_t i = 0; i < 3 * lesson->word_count; i++)
         made[i] = (float)lm_random_unit(&random);
-    if (strcmp(sentence_of(lesson->options), lm_lesson_sentence) == 0)
+    if (strcmp(lm_sentence_of(lesson->options), lm_lesson_sentence) == 0)
         memcpy(made, published, sizeof published);
     *vectors = made;
     return LOAM_OK;

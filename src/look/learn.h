@@ -2,6 +2,7 @@
 #ifndef LOAM_LOOK_LEARN_H
 #define LOAM_LOOK_LEARN_H
 
+#include "data/data.h"
 #include "model/model.h"
 #include "tokenizer/tokenizer.h"
 
@@ -12,6 +13,7 @@ struct lm_lesson_options {
     int threads;                            /* that learn a vocabulary; 0: lm_processors(). The small model runs on one */
     struct lm_model *model;                 /* NULL: a small one, made for the lesson */
     const struct lm_tokenizer *tokenizer;   /* the model's; NULL: the one that the quickstart learns */
+    const struct lm_template *chat_template;    /* the model's; NULL: the first of ours whose tokens the vocabulary has */
     bool loaded;                            /* the model's weights are in memory, and the lesson may change them */
 };
 extern const char lm_lesson_sentence[];     /* "Your journey starts with one step" */
@@ -27,9 +29,10 @@ int lm_lesson_hold(int number, const struct lm_lesson_options *options, struct l
 int lm_lesson_bind(struct lm_page *const *pages, int count, struct lm_page **book, loam_error *error);
 
 /* The small model and its material, for those who hold a lesson's numbers against the library: the text that is learned from
- * (appended), its shape, and the training of `steps` steps from the seed. */
+ * (appended), and its shape. The other one is that of lesson 14's runs. */
 enum { LM_LESSON_TEXT = 1 << 18, LM_LESSON_SMALL_TEXT = 2048 };
 int lm_lesson_text(uint64_t seed, size_t size, struct lm_bytes *text, loam_error *error);
 struct lm_config lm_lesson_config(const struct lm_tokenizer *tokenizer);
+struct lm_config lm_lesson_config_of_runs(const struct lm_tokenizer *tokenizer);
 
 #endif

@@ -8,11 +8,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static const char *sentence_of(const struct lm_lesson *lesson)
-{
-    return lesson->options->sentence ? lesson->options->sentence : lm_lesson_sentence;
-}
-
 static void show_tokens(struct lm_page *page, const char *name, const char *title, const struct lm_tokenizer *tokenizer,
                         const struct lm_ids *ids)
 {
@@ -67,7 +62,7 @@ static int teach_with_words(struct lm_lesson *lesson, const struct lm_bytes *tex
     for (int32_t id = size > 8 ? size - 8 : 0; id < size && !code; id++)
         code = lm_ids_push(&few, id, error);
     if (!code)
-        code = lm_bytes_format(&joined, error, "%s <|endoftext|> ", sentence_of(lesson));
+        code = lm_bytes_format(&joined, error, "%s <|endoftext|> ", lm_sentence_of(lesson->options));
     if (!code)
         code = lm_bytes_append(&joined, text->data, strcspn(text->data, ".!?\n") + 1, error);
     if (!code)
@@ -215,7 +210,7 @@ int lm_teach_merges(struct lm_lesson *lesson, loam_error *error)
                                                  : "With the whole vocabulary that the quickstart learns, your sentence is");
     show_tokens(page, "sentence", "Your sentence", lesson->tokenizer, &lesson->ids);
     lm_page_fact(page, "vocabulary", "tokens the vocabulary has", "", 0, lm_tokenizer_size(lesson->tokenizer));
-    lm_page_fact(page, "bytes", "bytes of the sentence", "", 0, (double)strlen(sentence_of(lesson)));
+    lm_page_fact(page, "bytes", "bytes of the sentence", "", 0, (double)strlen(lm_sentence_of(lesson->options)));
     lm_page_fact(page, "tokens", "tokens of the sentence", "", 0, (double)lesson->ids.length);
     lm_page_say(page, "Frequent words are one token, rare ones several, a script that was never seen falls apart into its bytes. To try: a "
                 "word of your own making; another script; MODEL, to see a vocabulary learned from far more text.");

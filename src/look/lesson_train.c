@@ -1,4 +1,4 @@
-/* Lessons eleven and twelve: one step of learning, and writing. */
+/* Lessons eleven and twelve: one step of learning, and writing. Thirteen learns by the same steps. */
 #include "infer/infer.h"
 #include "labels.h"
 #include "lessons.h"
@@ -15,22 +15,35 @@ static const double RATE = 1e-3;
 
 /* --- 11. A step --- */
 
-struct learning {
-    struct lm_lesson *lesson;
-    struct lm_run_settings settings;
-    int64_t numbers;
-    float *m, *v;
-};
-
-static int learn(struct learning *l, const float *gradients, int64_t step, loam_error *error)
+int lm_learning_open(struct lm_lesson *lesson, double rate, struct lm_learning *learning, loam_error *error)
 {
-    struct lm_model *model = l->lesson->model;
+    size_t count;
+    const struct lm_parameter *table = lm_model_parameters(lesson->model, &count);
+    *learning = (struct lm_learning){.lesson = lesson, .rate = rate, .numbers = (int64_t)table[count - 1].offset + table[count - 1].count};
+    learning->m = lm_alloc((size_t)learning->numbers, sizeof *learning->m, error);
+    learning->v = lm_alloc((size_t)learning->numbers, sizeof *learning->v, error);
+    return learning->m && learning->v ? LOAM_OK : LOAM_ENOMEM;
+}
+
+void lm_learning_close(struct lm_learning *learning)
+{
+    lm_free(learning->m);
+    lm_free(learning->v);
+}
+
+int lm_learning_step(struct lm_learning *learning, const float *gradients, loam_error *error)
+{
+    struct lm_lesson *lesson = learning->lesson;
+    struct lm_run_settings settings;    /* the usual betas */
     enum lm_dtype dtype;
-    const struct lm_adamw work = {.count = l->numbers, .step = step, .lr = RATE, .beta1 = l->settings.beta1,
-                                  .beta2 = l->settings.beta2, .eps = l->settings.epsilon, .grad_scale = 1,
-                                  .parameter = lm_model_weights(model, &dtype), .gradient = gradients, .m = l->m, .v = l->v};
-    lm_device_ops(l->lesson->device)->adamw(l->lesson->device, &work);
-    return lm_device_check(l->lesson->device, error);
+    lm_run_settings_init(&settings, LM_RUN_TRAIN);
+    const struct lm_adamw work = {.count = learning->numbers, .step = ++learning->step, .lr = learning->rate, .beta1 = settings.beta1,
+                                  .beta2 = settings.beta2, .eps = settings.epsilon, .grad_scale = 1,
+                                  .parameter = lm_model_weights(lesson->model, &dtype), .gradient = gradients, .m = learning->m,
+                                  .v = learning->v};
+    lm_run_settings_free(&settings);
+    lm_device_ops(lesson->device)->adamw(lesson->device, &work);
+    return lm_device_check(lesson->device, error);
 }
 
 static void show_losses(struct lm_lesson *lesson, const struct lm_step *step)
@@ -86,9 +99,9 @@ static void show_weights(struct lm_lesson *lesson, const float *before, const fl
 }
 
 /* All steps; the first one watched. */
-static int watch_steps(struct learning *l, loam_error *error)
+static int watch_steps(struct lm_learning *learning, loam_error *error)
 {
-    struct lm_lesson *lesson = l->lesson;
+    struct lm_lesson *lesson = learning->lesson;
     struct lm_page *page = lesson->page;
     size_t count;
     enum lm_dtype dtype;
@@ -104,7 +117,7 @@ static int watch_steps(struct learning *l, loam_error *error)
         float before[SHOWN];
         const float *weights = (const float *)lm_model_weights(lesson->model, &dtype) + shown->offset;
         memcpy(before, weights, (size_t)few * sizeof *before);
-        code = lm_step_run(lesson->model, lesson->ids.data, (int64_t)lesson->ids.length, NULL, &step, error);
+        code = lm_step_run(lesson->model, lesson->ids.data, (int64_t)lesson->ids.length, NULL, NULL, &step, error);
         if (code)
             return code;
         losses[i] = step.loss;
@@ -118,7 +131,7 @@ static int watch_steps(struct learning *l, loam_error *error)
             lm_page_fact(page, "gradient_norm", "norm of all gradients", "", 4, norm);
         }
         if (i < STEPS)
-            code = learn(l, step.gradients, i + 1, error);
+            code = lm_learning_step(learning, step.gradients, error);
         if (i == 0 && !code) {
             lm_page_say(page, "The optimizer, AdamW, moves every weight against its gradient; in its first step by nearly the learning rate, "
                         "whatever the gradient's size.");
@@ -138,31 +151,25 @@ static int watch_steps(struct learning *l, loam_error *error)
 
 int lm_teach_step(struct lm_lesson *lesson, loam_error *error)
 {
-    struct learning l = {.lesson = lesson};
-    size_t count;
-    if (lesson->options->model && !lesson->options->loaded)
-        return lm_fail(error, LOAM_EUSAGE, "this lesson trains the model; it must be loaded in fp32");
-    int code = lm_lesson_model(lesson, error);
+    struct lm_learning learning = {0};
+    int code = lm_lesson_may_train(lesson, error);
+    if (!code)
+        code = lm_lesson_model(lesson, error);
     if (!code)
         code = lm_lesson_encode(lesson, error);
     if (!code && lesson->ids.length < 2)
         code = lm_fail(error, LOAM_EUSAGE, "the sentence is one token; give two or more, so that one can be predicted");
-    if (code)
-        return code;
-    const struct lm_parameter *table = lm_model_parameters(lesson->model, &count);
-    l.numbers = (int64_t)table[count - 1].offset + table[count - 1].count;
-    l.m = lm_alloc((size_t)l.numbers, sizeof *l.m, error);
-    l.v = lm_alloc((size_t)l.numbers, sizeof *l.v, error);
-    lm_run_settings_init(&l.settings, LM_RUN_TRAIN);
-    lm_page_say(lesson->page, "At every position the model gives each token a probability. The loss is minus the logarithm of what it gave to "
-                "the token that did come: nothing if it was sure and right, much if it held it for unlikely.");
-    code = l.m && l.v ? watch_steps(&l, error) : LOAM_ENOMEM;
+    if (!code)
+        code = lm_learning_open(lesson, RATE, &learning, error);
+    if (!code) {
+        lm_page_say(lesson->page, "At every position the model gives each token a probability. The loss is minus the logarithm of what it gave to "
+                    "the token that did come: nothing if it was sure and right, much if it held it for unlikely.");
+        code = watch_steps(&learning, error);
+    }
     lm_page_say(lesson->page, "The same sentence again and again: the model learns it by heart. Training does this with many sentences, each a "
                 "few times, so that what they have in common is learned instead. To try: a sentence with a word twice falls faster. No "
                 "file is changed.");
-    lm_run_settings_free(&l.settings);
-    lm_free(l.m);
-    lm_free(l.v);
+    lm_learning_close(&learning);
     return code;
 }
 

@@ -56,8 +56,9 @@ struct lm_attention_choice {
 /* Who looks at whom: the mean, the rollout, what every head does, or one layer or head in full. */
 int lm_look_attention(const struct lm_subject *subject, const struct lm_attention_choice *choice, struct lm_page **page,
                       loam_error *error);
-/* All layers and heads as one interactive HTML page (appended): weights to 1/65535, some 2 bytes and a third for each. */
-int lm_look_attention_html(const struct lm_subject *subject, struct lm_bytes *out, loam_error *error);
+/* All layers and heads, or those of one layer, as one interactive HTML page (appended): weights to 1/65535, some 2 bytes and a third for
+ * each. What would be larger than a browser draws well is refused, with what to choose. */
+int lm_look_attention_html(const struct lm_subject *subject, int64_t layer, struct lm_bytes *out, loam_error *error);
 /* F32 tensors `attention` [L,H,T,T], `rollout` [T,T]; I32 `ids` [T]. */
 int lm_look_attention_write(const struct lm_subject *subject, const char *path, loam_error *error);
 
@@ -86,7 +87,10 @@ int lm_look_step(struct lm_model *model, const int32_t *ids, int64_t count, cons
 /* The values that a run's log.jsonl has under `key` ("loss", "eval_loss", "lr", "grad_norm", …) over the steps; empty where it has
  * none. RUN is a run's directory or a log. Free with lm_series_free. */
 int lm_look_losses(const char *run, const char *key, struct lm_series *series, loam_error *error);
-/* Draws the memory of one step, as a plan has it, into an SVG file: bytes over moments, the parts stacked, the peak marked. */
-int lm_look_memory(const struct lm_run_plan *plan, const struct lm_plan_picture *picture, const char *path, loam_error *error);
+/* The curves on one page, over all their steps; of more than a thousand steps the last value of every few. */
+int lm_look_curves(const struct lm_series *series, size_t count, const char *title, struct lm_page **page, loam_error *error);
+/* The memory of one step, as a plan has it: the parts at the peak, bytes over the step's moments, parts stacked and the peak marked, what
+ * is live there, what lies on disk. */
+int lm_look_memory(const struct lm_run_plan *plan, const struct lm_plan_picture *picture, struct lm_page **page, loam_error *error);
 
 #endif

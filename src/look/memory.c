@@ -1,135 +1,123 @@
-/* The memory of a training step as a picture. */
-#include "look.h"
+/* The memory of a training step, as a plan has it. */
+#include "page.h"
 
 #include <stdio.h>
 
-enum { WIDTH = 960, HEIGHT = 480, LEFT = 90, TOP = 50, RIGHT = 190, BOTTOM = 110 };
-
-/* Colours that stay apart for people who see few of them (Okabe and Ito, 2008, "Color universal design"). */
-static const char *const colours[LM_PLAN_PARTS] = {"#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#999999"};
-
-struct drawing {
-    const struct lm_run_plan *plan;
-    const struct lm_plan_picture *picture;
-    double most;       /* bytes at the top */
-    struct lm_bytes *svg;
+/* What sizes are shown in: MiB, and GiB where that makes long numbers. */
+struct scale {
+    const char *unit;
+    double bytes;
 };
 
-static double x_of(const struct drawing *d, double moment)
+static struct scale scale_of(const struct lm_run_plan *plan, size_t most)
 {
-    return LEFT + moment / (double)d->picture->moments * (WIDTH - LEFT - RIGHT);
+    const bool large = (plan->arena > most ? plan->arena : most) >= (size_t)10 << 30;
+    return (struct scale){large ? "GiB" : "MiB", large ? 1 << 30 : 1 << 20};
 }
 
-static double y_of(const struct drawing *d, double bytes)
+void lm_page_add_memory(struct lm_page *page, const char *name, const char *title, const struct lm_run_plan *plan,
+                        const struct lm_plan_picture *picture, size_t most)
 {
-    return TOP + (1 - bytes / d->most) * (HEIGHT - TOP - BOTTOM);
-}
-
-/* Bytes of the parts up to and with `part`. */
-static double height(const struct drawing *d, int32_t moment, int part)
-{
-    double sum = 0;
-    for (int i = 0; i <= part; i++)
-        sum += (double)d->picture->live[moment][i];
-    return sum;
-}
-
-/* One part's area: along its top in steps, and back along the top of the part below. */
-static int draw_part(const struct drawing *d, int part, loam_error *error)
-{
-    int code = lm_bytes_format(d->svg, error, "<path fill=\"%s\" d=\"M", colours[part]);
-    for (int32_t i = 0; code == LOAM_OK && i < d->picture->moments; i++)
-        code = lm_bytes_format(d->svg, error, "%.1f %.1fL%.1f %.1fL", x_of(d, i), y_of(d, height(d, i, part)), x_of(d, i + 1),
-                               y_of(d, height(d, i, part)));
-    for (int32_t i = d->picture->moments - 1; code == LOAM_OK && i >= 0; i--)
-        code = lm_bytes_format(d->svg, error, "%.1f %.1fL%.1f %.1f%s", x_of(d, i + 1), y_of(d, height(d, i, part - 1)),
-                               x_of(d, i), y_of(d, height(d, i, part - 1)), i ? "L" : "");
-    return code == LOAM_OK ? lm_bytes_format(d->svg, error, "Z\"/>\n") : code;
-}
-
-static int draw_text(const struct drawing *d, double x, double y, const char *anchor, const char *text, loam_error *error)
-{
-    return lm_bytes_format(d->svg, error, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", x, y, anchor, text);
-}
-
-static int draw_axis(const struct drawing *d, loam_error *error)
-{
-    int code = LOAM_OK;
-    char size[32];
-    for (int i = 0; code == LOAM_OK && i <= 4; i++) {
-        const double bytes = d->most * i / 4, y = y_of(d, bytes);
-        lm_format_size((int64_t)bytes, size);
-        code = lm_bytes_format(d->svg, error, "<path stroke=\"#ccc\" d=\"M%d %.1fH%d\"/>\n", LEFT, y, WIDTH - RIGHT);
-        if (code == LOAM_OK)
-            code = draw_text(d, LEFT - 8, y + 4, "end", size, error);
+    const struct scale scale = scale_of(plan, most);
+    const char *parts[LM_PLAN_PARTS];
+    double *values = lm_alloc((size_t)picture->moments * LM_PLAN_PARTS, sizeof *values, &page->error);
+    const char **moments = lm_alloc((size_t)picture->moments, sizeof *moments, &page->error);
+    for (int part = 0; part < LM_PLAN_PARTS; part++)
+        parts[part] = lm_plan_part_name((enum lm_plan_part)part);
+    for (int32_t i = 0; values && moments && i < picture->moments; i++) {
+        moments[i] = picture->names[i];
+        for (int part = 0; part < LM_PLAN_PARTS; part++)
+            values[i * LM_PLAN_PARTS + part] = (double)picture->live[i][part] / scale.bytes;
     }
-    return code;
+    const struct lm_block block = {.kind = LM_BLOCK_AREAS, .name = name, .title = title, .unit = scale.unit,
+                                   .row_axis = "moments of a step, one after the other", .rows = picture->moments,
+                                   .columns = LM_PLAN_PARTS, .row_names = moments, .column_names = parts, .values = values,
+                                   .decimals = 2, .marked = plan->peak + 1, .high = (double)most / scale.bytes};
+    if (values && moments)
+        lm_page_add(page, &block);
+    lm_free(moments);
+    lm_free(values);
 }
 
-static int draw_legend(const struct drawing *d, loam_error *error)
+static void add_parts(struct lm_page *page, const struct lm_run_plan *plan)
 {
-    const size_t parts[LM_PLAN_PARTS] = {d->plan->weights, d->plan->gradients, d->plan->optimizer, d->plan->activations,
-                                         d->plan->logits, d->plan->workspace};
-    int code = LOAM_OK;
-    for (int i = 0; code == LOAM_OK && i < LM_PLAN_PARTS; i++) {
-        const double y = TOP + 20 * (LM_PLAN_PARTS - 1 - i);
-        char size[32], text[80];
-        lm_format_size((int64_t)parts[i], size);
-        snprintf(text, sizeof text, "%s %s", lm_plan_part_name((enum lm_plan_part)i), size);
-        code = lm_bytes_format(d->svg, error, "<rect x=\"%d\" y=\"%.1f\" width=\"12\" height=\"12\" fill=\"%s\"/>\n",
-                               WIDTH - RIGHT + 12, y, colours[i]);
-        if (code == LOAM_OK)
-            code = draw_text(d, WIDTH - RIGHT + 30, y + 11, "start", text, error);
+    static const char *const column[] = {"at the peak"};
+    const struct scale scale = scale_of(plan, 0);
+    const size_t bytes[] = {plan->weights, plan->gradients, plan->optimizer, plan->activations, plan->logits, plan->workspace,
+                            plan->other, plan->total};
+    const char *names[LM_PLAN_PARTS + 2];
+    double values[LM_PLAN_PARTS + 2];
+    for (int i = 0; i < LM_PLAN_PARTS + 2; i++) {
+        names[i] = i < LM_PLAN_PARTS ? lm_plan_part_name((enum lm_plan_part)i) : i == LM_PLAN_PARTS
+                   ? "other: the program itself" : "total";
+        values[i] = (double)bytes[i] / scale.bytes;
     }
-    return code;
+    const struct lm_block block = {.kind = LM_BLOCK_TABLE, .name = "parts", .title = "Where it goes", .unit = scale.unit,
+                                   .rows = LM_PLAN_PARTS + 2, .columns = 1, .row_names = names, .column_names = column,
+                                   .values = values, .decimals = 2};
+    lm_page_add(page, &block);
 }
 
-/* The names of some moments, turned, and the peak. */
-static int draw_moments(const struct drawing *d, loam_error *error)
+static void add_places(struct lm_page *page, const struct lm_run_plan *plan, const struct lm_plan_picture *picture)
 {
-    const int32_t count = d->picture->moments, stride = (count + 19) / 20, peak = d->plan->peak;
-    int code = LOAM_OK;
-    for (int32_t i = 0; code == LOAM_OK && i < count; i++) {
-        if (i % stride != 0)
-            continue;
-        const double x = x_of(d, i + 0.5), y = HEIGHT - BOTTOM + 12;
-        code = lm_bytes_format(d->svg, error, "<text transform=\"translate(%.1f %.1f) rotate(40)\" font-size=\"9\">%s</text>\n", x,
-                               y, d->picture->names[i]);
+    static const char *const columns[] = {"together", "places"};
+    const struct scale scale = scale_of(plan, 0);
+    double *values = lm_alloc(2 * picture->line_count + 1, sizeof *values, &page->error);
+    const char **names = lm_alloc(picture->line_count + 1, sizeof *names, &page->error);
+    for (size_t i = 0; values && names && i < picture->line_count; i++) {
+        names[i] = picture->lines[i].name;
+        values[2 * i] = (double)picture->lines[i].bytes / scale.bytes;
+        values[2 * i + 1] = (double)picture->lines[i].count;
     }
-    if (code == LOAM_OK)
-        code = lm_bytes_format(d->svg, error, "<path stroke=\"#000\" stroke-dasharray=\"3\" d=\"M%.1f %dV%d\"/>\n",
-                               x_of(d, peak + 0.5), TOP - 8, HEIGHT - BOTTOM);
-    return code;
+    const struct lm_block block = {.kind = LM_BLOCK_TABLE, .name = "places", .title = "What is live at the peak", .unit = scale.unit,
+                                   .rows = (int64_t)picture->line_count, .columns = 2, .row_names = names, .column_names = columns,
+                                   .values = values, .decimals = -1};
+    if (values && names && picture->line_count)
+        lm_page_add(page, &block);
+    lm_free(names);
+    lm_free(values);
 }
 
-static int draw(const struct drawing *d, loam_error *error)
+static void add_disk(struct lm_page *page, const struct lm_run_plan *plan)
 {
-    char arena[32], text[160];
-    lm_format_size((int64_t)d->plan->arena, arena);
-    snprintf(text, sizeof text, "Memory over one step: %s at the peak, %s", arena, d->plan->peak_moment);
-    int code = lm_bytes_format(d->svg, error, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
-                               "height=\"%d\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" "
-                               "fill=\"#fff\"/>\n", WIDTH, HEIGHT, WIDTH, HEIGHT);
-    if (code == LOAM_OK)
-        code = draw_text(d, LEFT, TOP - 20, "start", text, error);
-    if (code == LOAM_OK)
-        code = draw_axis(d, error);
-    for (int part = 0; code == LOAM_OK && part < LM_PLAN_PARTS; part++)
-        code = draw_part(d, part, error);
-    if (code == LOAM_OK)
-        code = draw_legend(d, error);
-    if (code == LOAM_OK)
-        code = draw_moments(d, error);
-    return code == LOAM_OK ? lm_bytes_format(d->svg, error, "</svg>\n") : code;
+    const struct {
+        const char *name, *label;
+        size_t bytes;
+    } lines[] = {{"disk_optimizer", "on disk while it runs: optimizer state", plan->scratch_optimizer},
+                 {"disk_weights", "on disk while it runs: weights", plan->scratch_weights},
+                 {"disk_activations", "on disk while it runs: activations", plan->scratch_activations},
+                 {"checkpoint", "on disk: a checkpoint", plan->checkpoint},
+                 {"disk", "on disk: all, with the checkpoints kept", plan->disk}};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        if (lines[i].bytes > 0)
+            lm_page_fact(page, lines[i].name, lines[i].label, "bytes", 0, (double)lines[i].bytes);
 }
 
-int lm_look_memory(const struct lm_run_plan *plan, const struct lm_plan_picture *picture, const char *path, loam_error *error)
+int lm_look_memory(const struct lm_run_plan *plan, const struct lm_plan_picture *picture, struct lm_page **page, loam_error *error)
 {
-    struct lm_bytes svg = {0};
-    const struct drawing drawing = {plan, picture, (double)plan->arena, &svg};
-    int code = draw(&drawing, error);
-    if (code == LOAM_OK)
-        code = lm_file_replace(path, svg.data, svg.length, error);
-    lm_bytes_free(&svg);
+    char size[32], title[160];
+    struct lm_page *made = lm_page_create("Memory of a training step", error);
+    if (!made)
+        return LOAM_ENOMEM;
+    lm_page_say(made, "All that a step needs lies in one arena, laid out before the first step; places that are never live together share "
+                "bytes. This is the plan, which the run keeps to.");
+    lm_page_fact(made, "parameters", "parameters", "", 0, (double)plan->parameters);
+    lm_page_fact(made, "arena", "the arena", "bytes", 0, (double)plan->arena);
+    lm_page_fact(made, "live", "live in it at the peak", "bytes", 0, (double)plan->live);
+    lm_page_fact(made, "total", "the whole process", "bytes", 0, (double)plan->total);
+    lm_page_fact_text(made, "peak", "the peak", plan->peak_moment);
+    add_disk(made, plan);
+    add_parts(made, plan);
+    lm_format_size((int64_t)plan->arena, size);
+    snprintf(title, sizeof title, "Memory over one step: %s at the peak, %s", size, plan->peak_moment);
+    lm_page_add_memory(made, "step", title, plan, picture, 0);
+    add_places(made, plan, picture);
+    lm_page_say(made, "To try: --recompute layer, --optimizer-state 8bit, --fused-step and --offload optimizer take the parts down one by one; "
+                "loam plan says what they cost in time, and --fit finds the fastest that fits.");
+    int code = lm_page_check(made, error);
+    if (code)
+        lm_page_free(made);
+    else
+        *page = made;
     return code;
 }

@@ -94,7 +94,7 @@ int lm_look_norms(const struct lm_subject *subject, struct lm_page **page, loam_
     measuring.sizes = lm_alloc((size_t)(c->layers * SIZES), sizeof *measuring.sizes, error);
     measuring.before = lm_alloc((size_t)(subject->count > 0 ? subject->count : 1), (size_t)c->width * sizeof(float), error);
     int code = made && measuring.sizes && measuring.before
-                   ? lm_step_run(subject->model, subject->ids, subject->count, &watcher, &step, error) : LOAM_ENOMEM;
+                   ? lm_step_run(subject->model, subject->ids, subject->count, NULL, &watcher, &step, error) : LOAM_ENOMEM;
     if (!code) {
         lm_page_say(made, "Sizes are roots of the mean square over all tokens; gradients are norms of the mean loss's slope, of predicting "
                     "each token from those before it.");

@@ -83,7 +83,7 @@ int lm_look_step(struct lm_model *model, const int32_t *ids, int64_t count, cons
                  loam_error *error)
 {
     struct lm_step step;
-    int code = lm_step_run(model, ids, count, NULL, &step, error);
+    int code = lm_step_run(model, ids, count, NULL, NULL, &step, error);
     if (code)
         return code;
     code = write_step(model, &step, path, error);

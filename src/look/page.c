@@ -177,6 +177,11 @@ void lm_block_range(const struct lm_block *block, double *low, double *high)
         *low = *high = 0;
     if (block->kind == LM_BLOCK_BARS || block->kind == LM_BLOCK_LINES)
         *low = fmin(*low, 0);
+    if (block->kind == LM_BLOCK_AREAS) {
+        *low = 0;
+        for (int64_t row = 0; row < block->rows; row++)
+            *high = fmax(*high, lm_block_sum(block, row));
+    }
     if (block->both_signs) {
         *high = fmax(fabs(*low), fabs(*high));
         *low = -*high;
@@ -198,6 +203,14 @@ const char *lm_block_name(const char *const *names, int64_t index, char room[24]
         return names[index];
     snprintf(room, 24, "%lld", (long long)index);
     return room;
+}
+
+double lm_block_sum(const struct lm_block *block, int64_t row)
+{
+    double sum = 0;
+    for (int64_t column = 0; column < block->columns; column++)
+        sum += block->values[row * block->columns + column];
+    return sum;
 }
 
 bool lm_block_is_figure(const struct lm_block *block)

@@ -16,6 +16,7 @@
 
 #include "look.h"
 
+enum { LM_AREAS = 6 };
 enum lm_block_kind {
     LM_BLOCK_SECTION, LM_BLOCK_TEXT,
     LM_BLOCK_FACT,          /* a label with one number, or one text */
@@ -23,7 +24,8 @@ enum lm_block_kind {
     LM_BLOCK_HEAT,          /* a colour for each number */
     LM_BLOCK_BARS,          /* one column: a bar for each row */
     LM_BLOCK_LINES,         /* a curve for each column over the rows */
-    LM_BLOCK_TOKENS         /* row names one behind the other, ids below */
+    LM_BLOCK_TOKENS,        /* row names one behind the other, ids below */
+    LM_BLOCK_AREAS          /* the columns, at most LM_AREAS and none below 0, stacked on each other over the rows */
 };
 struct lm_block {
     enum lm_block_kind kind;
@@ -38,6 +40,7 @@ struct lm_block {
     int decimals;                       /* of values; -1: four digits that count */
     double low, high;                   /* what the colours of a heat map span; both 0: found from the values */
     bool both_signs;                    /* two hues around 0 */
+    int64_t marked;                     /* of areas: the row that is pointed at, counted from 1; 0: none */
     bool root;                          /* colours grow with the root of the value, so that small ones can be told apart */
 };
 struct lm_page {
@@ -65,10 +68,16 @@ double lm_block_strength(const struct lm_block *block, double value, double low,
 /* A row's or column's name, or its number; `room` holds the latter. */
 const char *lm_block_name(const char *const *names, int64_t index, char room[24]);
 bool lm_block_is_figure(const struct lm_block *block);
+/* Of areas: what the columns of a row are together. */
+double lm_block_sum(const struct lm_block *block, int64_t row);
 
 /* A figure as one <svg> element. `inside`: within an HTML page, whose style it takes, with its top left at 0,0. */
 int lm_block_svg(const struct lm_block *block, int figure, struct lm_bytes *out, loam_error *error);
 int lm_put_escaped(struct lm_bytes *out, const char *text, loam_error *error);    /* for XML */
+/* A plan's bytes over the moments of a step, in MiB or, where they are many, GiB. `most` bytes are the scale's end (0: the plan's own), so
+ * that two plans can be drawn to one scale. */
+void lm_page_add_memory(struct lm_page *page, const char *name, const char *title, const struct lm_run_plan *plan,
+                        const struct lm_plan_picture *picture, size_t most);
 /* Up to and with <body>. */
 int lm_html_begin(const char *title, struct lm_bytes *out, loam_error *error);
 

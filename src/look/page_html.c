@@ -15,8 +15,8 @@ static const char HEAD[] =
     "table{border-collapse:collapse;margin:.5rem 0 1.2rem;font-variant-numeric:tabular-nums}caption{text-align:left;font-weight:600}"
     "caption small,figcaption{font-weight:400;color:var(--soft)}th,td{padding:.15rem .6rem;border-bottom:1px solid var(--rule)}"
     "th{font-weight:400;color:var(--soft);text-align:left}td{text-align:right}td.w{text-align:left}.scroll{overflow-x:auto}"
-    "figure{margin:1rem 0;overflow-x:auto}dl{display:grid;grid-template-columns:max-content auto;gap:.1rem 1.5rem}"
-    "dt{color:var(--soft)}dd{margin:0;font-variant-numeric:tabular-nums}</style><title>";
+    "figure{margin:1rem 0;overflow-x:auto}dl{display:grid;grid-template-columns:fit-content(60%) auto;gap:.1rem 1.5rem}"
+    "dt{color:var(--soft)}dt,dd{overflow-wrap:anywhere}dd{margin:0;font-variant-numeric:tabular-nums}</style><title>";
 
 struct html {
     struct lm_bytes *out;

@@ -51,7 +51,7 @@ static void put_text(struct lm_json_writer *writer, const char *key, const char 
 
 static void put_block(struct lm_json_writer *writer, const struct lm_block *block)
 {
-    static const char *const kinds[] = {"section", "text", "fact", "table", "heat", "bars", "lines", "tokens"};
+    static const char *const kinds[] = {"section", "text", "fact", "table", "heat", "bars", "lines", "tokens", "areas"};
     lm_json_begin_object(writer);
     put_text(writer, "kind", kinds[block->kind]);
     put_text(writer, "name", block->name);
@@ -59,6 +59,10 @@ static void put_block(struct lm_json_writer *writer, const struct lm_block *bloc
     put_text(writer, "unit", block->unit);
     put_text(writer, "row_axis", block->row_axis);
     put_text(writer, "column_axis", block->column_axis);
+    if (block->marked) {
+        lm_json_key(writer, "marked");
+        lm_json_int(writer, block->marked - 1);
+    }
     put_names(writer, "rows", block->row_names, block->rows);
     put_names(writer, "columns", block->column_names, block->columns);
     put_cells(writer, block);

@@ -14,9 +14,11 @@ static const char STYLE[] =
     "<style>.loam{font:12px system-ui,sans-serif}.loam text{fill:#1a1a1a}.loam .t{font-size:14px;font-weight:600}"
     ".loam .a{fill:#595959}.loam .g{stroke:#767676;stroke-width:1;fill:none}.loam .bg{fill:#fff}.loam .p{fill:#0072B2}"
     ".loam .n{fill:#D55E00}.loam .l0{stroke:#0072B2}.loam .l1{stroke:#D55E00}.loam .l2{stroke:#009E73}.loam .l3{stroke:#CC79A7}"
-    ".loam .l{fill:none;stroke-width:2}.loam .k0{fill:#56B4E9;fill-opacity:.45}.loam .k1{fill:#E69F00;fill-opacity:.45}"
+    ".loam .l{fill:none;stroke-width:2}.loam .s0{fill:#0072B2}.loam .s1{fill:#D55E00}.loam .s2{fill:#009E73}.loam .s3{fill:#E69F00}.loam .s4{fill:#CC79A7}"
+    ".loam .s5{fill:#999}.loam .m{stroke:#1a1a1a;stroke-width:1.5;stroke-dasharray:4 3}.loam .k0{fill:#56B4E9;fill-opacity:.45}.loam .k1{fill:#E69F00;fill-opacity:.45}"
     "@media(prefers-color-scheme:dark){.loam text{fill:#eee}.loam .a{fill:#b3b3b3}.loam .bg{fill:#16181c}.loam .p{fill:#56B4E9}"
-    ".loam .n{fill:#E69F00}.loam .l0{stroke:#56B4E9}.loam .l1{stroke:#E69F00}.loam .l2{stroke:#2fc99b}}</style>";
+    ".loam .n{fill:#E69F00}.loam .l0{stroke:#56B4E9}.loam .l1{stroke:#E69F00}.loam .l2{stroke:#2fc99b}"
+    ".loam .s0{fill:#56B4E9}.loam .m{stroke:#eee}}</style>";
 
 struct drawing {
     const struct lm_block *block;
@@ -113,7 +115,10 @@ static void begin(struct drawing *d, int figure, int width, int height)
     const int title = text_width(block->title ? block->title : "", 200) * 8 / 7 + 2 * MARGIN;
     width = width > title ? width : title;
     put(d, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"loam\" role=\"img\" aria-labelledby=\"figure%d\" width=\"%d\" "
-        "height=\"%d\" viewBox=\"0 0 %d %d\">%s<title id=\"figure%d\">", figure, width, height, width, height, STYLE, figure);
+        "height=\"%d\" viewBox=\"0 0 %d %d\">", figure, width, height, width, height);
+    if (!d->code)
+        d->code = lm_bytes_append(d->out, STYLE, sizeof STYLE - 1, d->error);
+    put(d, "<title id=\"figure%d\">", figure);
     if (!d->code)
         d->code = lm_put_escaped(d->out, block->title ? block->title : "", d->error);
     put(d, "</title><rect class=\"bg\" width=\"%d\" height=\"%d\"/>", width, height);
@@ -176,7 +181,8 @@ static int draw_heat(struct drawing *d, int figure)
     const int left = MARGIN + (block->row_axis ? LINE : 0) + names_width(block->row_names, block->rows);
     const int top = 2 * MARGIN + 12 + (block->column_axis ? LINE : 0) + names_width(block->column_names, block->columns);
     const int wide = (int)block->columns * cell, high = (int)block->rows * cell;
-    const int width = left + (wide > 170 ? wide : 170) + 2 * MARGIN + 20, height = top + high + 60;
+    const int legend = 170 + (block->unit && *block->unit ? text_width(block->unit, 40) : 0);
+    const int width = left + (wide > legend ? wide : legend) + 2 * MARGIN + 20, height = top + high + 60;
     begin(d, figure, width, height);
     const int every = cell >= 10 ? 1 : 16 / cell;
     for (int64_t column = 0; column < block->columns; column += every) {
@@ -233,6 +239,23 @@ static int draw_bars(struct drawing *d, int figure)
     return d->code;
 }
 
+/* Where few of the rows have a value, each is marked: one alone is no line. */
+static void put_points(struct drawing *d, int64_t column, int left, int bottom)
+{
+    enum { FEW = 40 };
+    const struct lm_block *block = d->block;
+    const int64_t last = block->rows > 1 ? block->rows - 1 : 1;
+    int64_t count = 0;
+    for (int64_t row = 0; row < block->rows; row++)
+        count += isfinite(block->values[row * block->columns + column]);
+    for (int64_t row = 0; row < block->rows && count < FEW && count < block->rows; row++) {
+        const double value = block->values[row * block->columns + column];
+        if (isfinite(value))
+            put(d, "<circle class=\"l l%d\" r=\"3\" cx=\"%d\" cy=\"%d\"/>", (int)(column % 4), left + (int)(PLOT_WIDTH * row / last),
+                bottom - (int)((value - d->low) / (d->high - d->low) * PLOT_HEIGHT + 0.5));
+    }
+}
+
 static int draw_lines(struct drawing *d, int figure)
 {
     static const char *const dashes[] = {"", "stroke-dasharray=\"6 3\"", "stroke-dasharray=\"2 3\"", "stroke-dasharray=\"9 3 2 3\""};
@@ -257,13 +280,77 @@ static int draw_lines(struct drawing *d, int figure)
                 put(d, "%d,%d ", left + (int)(PLOT_WIDTH * row / last),
                     bottom - (int)((value - d->low) / (d->high - d->low) * PLOT_HEIGHT + 0.5));
         }
-        put(d, "\"/><path class=\"l l%d\" %s d=\"M%d %dh28\"/>", (int)(column % 4), dashes[column % 4], left + PLOT_WIDTH + 12,
+        put(d, "\"/>");
+        put_points(d, column, left, bottom);
+        put(d, "<path class=\"l l%d\" %s d=\"M%d %dh28\"/>", (int)(column % 4), dashes[column % 4], left + PLOT_WIDTH + 12,
             top + 8 + (int)column * LINE);
         put_text(d, left + PLOT_WIDTH + 46, top + 12 + (int)column * LINE, "class=\"legend\"",
                  lm_block_name(block->column_names, column, room), NAME_LIMIT);
     }
     put(d, "<path class=\"g\" d=\"M%d %dV%dH%d\"/>", left, top, bottom, left + PLOT_WIDTH);
     put_text(d, left + PLOT_WIDTH / 2, bottom + 38, "class=\"a axis\" text-anchor=\"middle\"", block->row_axis ? block->row_axis : "",
+             80);
+    put_text(d, MARGIN, top - 14, "class=\"a axis\"", block->unit ? block->unit : "", 80);
+    put(d, "</svg>");
+    return d->code;
+}
+
+/* One column's area: in steps along its top, and back along the top of the one below. */
+static void put_area(struct drawing *d, int64_t column, int left, int bottom)
+{
+    const struct lm_block *block = d->block;
+    put(d, "<path class=\"s%d\" d=\"M", (int)(column % LM_AREAS));
+    for (int side = 0; side < 2; side++)
+        for (int64_t i = 0; i < block->rows; i++) {
+            const int64_t row = side ? block->rows - 1 - i : i;
+            double sum = 0;
+            for (int64_t below = 0; below < column + !side; below++)
+                sum += block->values[row * block->columns + below];
+            const int y = bottom - (int)(sum / d->high * PLOT_HEIGHT + 0.5);
+            const int x0 = left + (int)(PLOT_WIDTH * row / block->rows), x1 = left + (int)(PLOT_WIDTH * (row + 1) / block->rows);
+            put(d, "%d %dL%d %d%s", side ? x1 : x0, y, side ? x0 : x1, y, side && row == 0 ? "Z" : "L");
+        }
+    put(d, "\"><title>");
+    if (!d->code)
+        d->code = lm_put_escaped(d->out, block->column_names[column], d->error);
+    put(d, "</title></path>");
+}
+
+static int draw_areas(struct drawing *d, int figure)
+{
+    const struct lm_block *block = d->block;
+    const int left = MARGIN + 80, top = 2 * MARGIN + 40, bottom = top + PLOT_HEIGHT;
+    char room[24], more[96];
+    begin(d, figure, left + PLOT_WIDTH + 200, bottom + 170);
+    for (int i = 0; i <= 4; i++) {
+        const int y = bottom - PLOT_HEIGHT * i / 4;
+        put(d, "<path class=\"g\" stroke-opacity=\".35\" d=\"M%d %dH%d\"/>", left, y, left + PLOT_WIDTH);
+        put_number(d, left - 6, y + 4, "class=\"a\" text-anchor=\"end\"", d->high * i / 4);
+    }
+    for (int64_t column = 0; column < block->columns; column++) {
+        const int y = top + LINE * (int)(block->columns - 1 - column);    /* in the order of the areas */
+        put_area(d, column, left, bottom);
+        put(d, "<rect class=\"s%d\" x=\"%d\" y=\"%d\" width=\"12\" height=\"12\"/>", (int)(column % LM_AREAS),
+            left + PLOT_WIDTH + 16, y);
+        put_text(d, left + PLOT_WIDTH + 34, y + 11, "class=\"legend\"", block->column_names[column], NAME_LIMIT);
+    }
+    const int64_t every = (block->rows + 19) / 20;
+    for (int64_t row = 0; row < block->rows; row += every) {
+        const int x = left + (int)(PLOT_WIDTH * (2 * row + 1) / (2 * block->rows)), y = bottom + 14;
+        snprintf(more, sizeof more, "class=\"a\" transform=\"rotate(40 %d %d)\"", x, y);
+        put_text(d, x, y, more, lm_block_name(block->row_names, row, room), NAME_LIMIT + 8);
+    }
+    put(d, "<path class=\"g\" d=\"M%d %dV%dH%d\"/>", left, top, bottom, left + PLOT_WIDTH);
+    if (block->marked) {
+        const int x = left + (int)(PLOT_WIDTH * (2 * block->marked - 1) / (2 * block->rows));
+        const bool right = block->marked * 2 > block->rows;
+        char mark[96];
+        snprintf(mark, sizeof mark, "peak: %.80s", lm_block_name(block->row_names, block->marked - 1, room));
+        put(d, "<path class=\"m\" d=\"M%d %dV%d\"/>", x, top - 18, bottom);
+        put_text(d, right ? x - 6 : x + 6, top - 8, right ? "text-anchor=\"end\"" : "text-anchor=\"start\"",
+                 mark, 70);
+    }
+    put_text(d, left + PLOT_WIDTH / 2, bottom + 156, "class=\"a axis\" text-anchor=\"middle\"", block->row_axis ? block->row_axis : "",
              80);
     put_text(d, MARGIN, top - 14, "class=\"a axis\"", block->unit ? block->unit : "", 80);
     put(d, "</svg>");
@@ -320,6 +407,8 @@ int lm_block_svg(const struct lm_block *block, int figure, struct lm_bytes *out,
         return draw_lines(&drawing, figure);
     case LM_BLOCK_TOKENS:
         return draw_tokens(&drawing, figure);
+    case LM_BLOCK_AREAS:
+        return draw_areas(&drawing, figure);
     default:
         return LOAM_OK;
     }

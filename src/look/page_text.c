@@ -399,6 +399,82 @@ static void put_bars(struct screen *screen, const struct lm_block *block)
     put_rest(screen, "rows", shown_rows(block), block->rows);
 }
 
+/* A letter for each column: the first of its name, small where an earlier one has it already. */
+static void letter_columns(const struct lm_block *block, char of[LM_AREAS + 1])
+{
+    for (int64_t column = 0; column < block->columns; column++) {
+        of[column] = block->column_names[column][0];
+        of[column + 1] = 0;
+        if (of[column] >= 'a' && of[column] <= 'z' && !memchr(of, of[column] - 32, (size_t)column))
+            of[column] = (char)(of[column] - 32);
+    }
+}
+
+static void put_part(struct screen *screen, int64_t column, char letter, int64_t columns)
+{
+    static const int colours[LM_AREAS] = {25, 166, 36, 214, 175, 245};
+    char code[32];
+    if (columns > 0 && screen->style->colour) {    /* the letters stay: nobody has to tell colours apart */
+        snprintf(code, sizeof code, "\x1b[48;5;%dm\x1b[38;5;%dm", colours[column], column == 0 ? 231 : 16);
+        puts_text(screen, code);
+    }
+    repeat(screen, (const char[]){letter, 0}, columns);
+    if (columns > 0 && screen->style->colour)
+        puts_text(screen, "\x1b[0m");
+}
+
+static void put_area_row(struct screen *screen, const struct lm_block *block, int64_t row, const char *letter, double high, int wide)
+{
+    double sum = 0;
+    int64_t used = 0;
+    for (int64_t column = 0; column < block->columns; column++) {
+        sum += block->values[row * block->columns + column];
+        const int64_t end = (int64_t)(sum / high * wide + 0.5);
+        put_part(screen, column, letter[column], end - used);
+        used = end;
+    }
+    repeat(screen, " ", wide - used);
+}
+
+/* A line a row; of many, some at even distances, the last, and the one that is marked. */
+static void put_areas(struct screen *screen, const struct lm_block *block)
+{
+    enum { LINES = 24, NUMBER = 9, MARK = 7 };
+    const int64_t stride = (block->rows + LINES - 1) / LINES;
+    double low, high;
+    char letter[LM_AREAS + 1] = "", number[40];
+    int64_t shown = 0;
+    lm_block_range(block, &low, &high);
+    letter_columns(block, letter);
+    put_title(screen, block);
+    for (int64_t column = 0, used = 0; column < block->columns; column++) {
+        const int columns = columns_of(screen, block->column_names[column]) + 4;    /* letter, blank, ", " */
+        const bool turn = used && used + columns > screen->width;
+        puts_text(screen, turn ? "\n" : "");
+        used = turn ? columns : used + columns;
+        put_part(screen, column, letter[column], 1);
+        puts_text(screen, " ");
+        put_cell(screen, block->column_names[column], -1, false);
+        puts_text(screen, column + 1 < block->columns ? ", " : "\n");
+    }
+    const int names = name_columns(screen, block), wide = screen->width - names - NUMBER - MARK - 2;
+    for (int64_t row = 0; row < block->rows; row++) {
+        if (row % stride != 0 && row + 1 != block->marked && row + 1 != block->rows)
+            continue;
+        put_row_name(screen, block, row, names, false);
+        puts_text(screen, " ");
+        put_area_row(screen, block, row, letter, high, wide);
+        lm_show_number(lm_block_sum(block, row), block->decimals, number);
+        put_cell(screen, number, NUMBER + 1, true);
+        puts_text(screen, row + 1 == block->marked ? "  peak\n" : "\n");
+        shown++;
+    }
+    char line[160];
+    snprintf(line, sizeof line, "(%lld of %lld rows; --html and --json have all of them)", (long long)shown, (long long)block->rows);
+    if (shown < block->rows)
+        put_wrapped(screen, line);
+}
+
 static void put_tokens(struct screen *screen, const struct lm_block *block)
 {
     char room[24];
@@ -442,7 +518,7 @@ static void put_facts(struct screen *screen, const struct lm_page *page, size_t 
     for (size_t i = first; i < behind; i++) {
         fact_value(&page->blocks[i], value, sizeof value);
         const bool fits = names + 2 + columns_of(screen, value) <= screen->width;
-        put_cell(screen, page->blocks[i].title, names, false);
+        put_cell(screen, page->blocks[i].title, fits ? names : -1, false);
         puts_text(screen, fits ? "  " : "\n");
         if (fits)
             put_cell(screen, value, -1, false);
@@ -500,6 +576,9 @@ static void put_any(struct screen *screen, const struct lm_block *block)
         break;
     case LM_BLOCK_TOKENS:
         put_tokens(screen, block);
+        break;
+    case LM_BLOCK_AREAS:
+        put_areas(screen, block);
         break;
     case LM_BLOCK_LINES:    /* several curves as numbers: their picture needs --svg or --html */
         if (block->columns == 1)

@@ -19,17 +19,21 @@ static int open_step(struct lm_model *model, int64_t count, struct lm_step *step
     return LOAM_OK;
 }
 
-int lm_step_run(struct lm_model *model, const int32_t *ids, int64_t count, const struct lm_watcher *watcher,
+int lm_step_run(struct lm_model *model, const int32_t *ids, int64_t count, const char *trained, const struct lm_watcher *watcher,
                 struct lm_step *step, loam_error *error)
 {
     double sum = 0;
     *step = (struct lm_step){0};
-    int code = count < 2 ? lm_fail(error, LOAM_EUSAGE, "found %lld token ids, wanted at least 2: the first to predict the next",
+    int code = count < 2 ? lm_fail(error, LOAM_EUSAGE, "found %lld token, wanted at least 2: from the first the next is predicted",
                                    (long long)count)
                          : open_step(model, count, step, error);
-    for (int64_t i = 0; !code && i < count; i++)
-        step->targets[i] = i + 1 < count ? ids[i + 1] : -1;
-    const double scale = 1 / (double)(count - 1);
+    int64_t counted = 0;
+    for (int64_t i = 0; !code && i < count; i++) {
+        const bool counts = i + 1 < count && (!trained || trained[i + 1]);
+        step->targets[i] = counts ? ids[i + 1] : -1;
+        counted += counts;
+    }
+    const double scale = 1 / (double)(counted ? counted : 1);
     if (!code) {
         const struct lm_pass_input input = {.ids = ids, .targets = step->targets};
         lm_model_watch(model, watcher);

@@ -147,7 +147,7 @@ int lm_look_training(const struct lm_subject *subject, double lr, struct lm_page
     enum lm_dtype dtype;
     if (!lm_model_weights(subject->model, &dtype) || dtype != LM_F32)
         return lm_fail(error, LOAM_EUSAGE, "a step of training is looked at in fp32; open the model with its weights loaded");
-    int code = lm_step_run(subject->model, subject->ids, subject->count, NULL, &step, error);
+    int code = lm_step_run(subject->model, subject->ids, subject->count, NULL, NULL, &step, error);
     if (code)
         return code;
     struct lm_page *made = lm_page_create("One step of training", error);

@@ -42,7 +42,7 @@ static struct lm_linear linear_of(const struct lm_model *model, int64_t layer, c
                                   enum lm_part bias)
 {
     const bool turned = model->config.transposed_weights && layer >= 0;    /* [in, out], as the parameter's shape has it */
-    struct lm_linear linear = {.transposed = turned};
+    struct lm_linear linear = {.transposed = turned, .narrow = model->narrow};
     int before = -1;
     for (; *parts != LM_PART_COUNT; parts++) {
         const int index = lm_model_find(model, layer, *parts);

@@ -12,7 +12,7 @@ static struct lm_matmul forward_of(const struct lm_linear *linear, int piece, in
 {
     return (struct lm_matmul){.m = rows, .n = linear->piece[piece].out, .k = linear->in, .a = f32(x, linear->in),
                               .b = linear->piece[piece].weight, .transpose_b = !linear->transposed,
-                              .c = f32(y ? y + at : NULL, linear->out), .add = add,
+                              .c = f32(y ? y + at : NULL, linear->out), .add = add, .narrow = linear->narrow,
                               .bias = linear->bias ? linear->bias + at : NULL};
 }
 
@@ -22,7 +22,7 @@ static struct lm_matmul input_of(const struct lm_linear *linear, int piece, int6
 {
     return (struct lm_matmul){.m = rows, .n = linear->in, .k = linear->piece[piece].out,
                               .a = f32(dy ? dy + at : NULL, linear->out), .b = linear->piece[piece].weight,
-                              .transpose_b = linear->transposed, .c = f32(dx, linear->in), .add = piece > 0};
+                              .transpose_b = linear->transposed, .c = f32(dx, linear->in), .add = piece > 0, .narrow = linear->narrow};
 }
 
 /* dW += dyᵀ·x as [out, in], or xᵀ·dy as [in, out]: one matrix, since gradients of the pieces are adjacent. */
@@ -33,7 +33,8 @@ static struct lm_matmul weight_of(const struct lm_linear *linear, int64_t rows, 
     const struct lm_matrix in = f32(x, linear->in), out = f32(dy, linear->out);
     const int64_t m = turned ? linear->in : linear->out, n = turned ? linear->out : linear->in;
     return (struct lm_matmul){.m = m, .n = n, .k = rows, .a = turned ? in : out, .b = turned ? out : in,
-                              .transpose_a = true, .c = {gradient, bf16 ? LM_BF16 : LM_F32, n}, .add = true};
+                              .transpose_a = true, .c = {gradient, bf16 ? LM_BF16 : LM_F32, n}, .add = true,
+                              .narrow = linear->narrow};
 }
 
 void lm_linear_forward(struct lm_device *device, const struct lm_linear *linear, int64_t rows, const float *x, float *y,

@@ -38,6 +38,7 @@ static int make(const struct lm_config *config, struct lm_device *device, const 
     model->device = device;
     model->loaded = options->load;
     model->plain = options->plain;
+    model->narrow = options->narrow;
     model->dtype = options->dtype;
     int code = lm_parameters(&model->config, &model->parameters, &model->count, error);
     if (!code)

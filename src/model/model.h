@@ -98,6 +98,7 @@ struct lm_model_options {
                                       lm_model_load brings the weights. What open can find wrong, it finds now */
     bool plain;                    /* without load: weights of a GGUF file that are of block types, and those that lie there the other
                                       way round, become F32 copies, so that the model can be saved */
+    bool narrow;                   /* products with weights, and of their gradients, may round what they multiply to bf16 (compute.h) */
     int64_t vocabulary;            /* with load: 0 the file's; more: embedding and head grow to this many rows, the new
                                       ones each the mean of the old, and the configuration with them; fewer: EUSAGE */
 };
@@ -273,6 +274,8 @@ struct lm_pass_hooks {
     int (*boundary)(void *user, int64_t group, enum lm_boundary_event event, float *boundary, loam_error *error);
 };
 int64_t lm_pass_groups(const struct lm_pass *pass);
+/* Rows of logits that exist at once, where the options leave it open. */
+int64_t lm_loss_rows(int64_t rows, int64_t vocabulary);
 struct lm_pass_work {
     float scale;                           /* gradients belong to `scale` times the sum of the losses */
     const struct lm_gradients *gradients;  /* NULL: forward only */

@@ -15,6 +15,7 @@ const char *lm_config_architecture(const struct lm_config *config);    /* "Llama
 struct lm_linear {
     int64_t in, out;               /* of all pieces together */
     bool transposed;               /* stored [in, out] */
+    bool narrow;                   /* its products may be of bf16 */
     int pieces;
     struct {
         struct lm_matrix weight;
@@ -57,6 +58,7 @@ struct lm_model {
     bool complete;                 /* the weights are there (not `later`) */
     lm_model_source *source;       /* of weights that are not in memory, when saving */
     void *source_user;
+    bool narrow;
     enum lm_dtype dtype;
     void *block;
     size_t block_bytes;            /* of a block that is the model's own, else 0 */

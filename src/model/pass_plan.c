@@ -218,7 +218,7 @@ static int check_options(const struct lm_model *model, const struct lm_pass_opti
 }
 
 /* Rows that exist at once: as many as LOGITS_BYTES hold, in chunks of even size. */
-static int64_t choose_loss_rows(int64_t rows, int64_t vocabulary)
+int64_t lm_loss_rows(int64_t rows, int64_t vocabulary)
 {
     int64_t count = (int64_t)(LOGITS_BYTES / sizeof(float)) / vocabulary;
     count = count < 16 ? 16 : count;
@@ -240,7 +240,7 @@ static void choose(struct lm_pass *pass)
     if (pass->options.kept_boundaries >= pass->groups || !pass->options.backward)
         pass->options.kept_boundaries = 0;
     if (!pass->options.loss_rows)
-        pass->options.loss_rows = choose_loss_rows(pass->rows, pass->run.model->config.vocabulary);
+        pass->options.loss_rows = lm_loss_rows(pass->rows, pass->run.model->config.vocabulary);
     if (pass->options.loss_rows > pass->rows)
         pass->options.loss_rows = pass->rows;
 }

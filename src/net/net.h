@@ -78,7 +78,25 @@ int lm_exchange_status(const struct lm_exchange *exchange);
 /* Appends a server-sent event; `event` may be NULL. Line ends in `data` start a new data: line. */
 int lm_event_append(struct lm_bytes *out, const char *event, const char *data, size_t length, loam_error *error);
 
-/* True where both are the same. The time depends on `given` and on the length of `secret`, not on its bytes or where they differ. */
-bool lm_secret_equal(const char *secret, size_t secret_length, const char *given, size_t given_length);
+/* Reads them as they come, in pieces of any size. An event that is not finished when the stream ends is none.
+ *
+ *     struct lm_event_reader reader = {.most = 1 << 20, .take = on_event, .user = me};
+ *     lm_event_feed(&reader, piece, n, error);            // calls on_event for each that is whole
+ *     lm_event_reader_free(&reader);
+ */
+struct lm_event_reader {
+    size_t most;                          /* bytes of one event; more is LOAM_EFORMAT */
+    /* `event` is "message" where it has no name. What it returns other than LOAM_OK, lm_event_feed returns. */
+    int (*take)(void *user, const char *event, const char *data, size_t length, loam_error *error);
+    void *user;
+    struct lm_bytes line, data;           /* what has come of the present line and event */
+    char name[64];
+    bool after_cr, begun;
+};
+int lm_event_feed(struct lm_event_reader *reader, const char *text, size_t length, loam_error *error);
+void lm_event_reader_free(struct lm_event_reader *reader);
+
+#include "client.h"     /* requests to others */
+#include "secrets.h"    /* keys and tokens */
 
 #endif

@@ -3,27 +3,23 @@
 
 #include <string.h>
 
-enum { MOST_KEY_FILE = 1 << 20 };
+struct reading {
+    struct keys *keys;
+    loam_error *error;
+};
+
+static int take_key(void *user, const char *line, size_t length, int64_t number)
+{
+    const struct reading *reading = user;
+    (void)number;
+    const int code = lm_bytes_append(&reading->keys->text, line, length, reading->error);
+    return code == LOAM_OK ? lm_bytes_append(&reading->keys->text, "", 1, reading->error) : code;
+}
 
 int keys_read(const char *path, struct keys *keys, loam_error *error)
 {
-    struct lm_bytes file = {0};
-    int code = lm_file_read(path, MOST_KEY_FILE, &file, error);
-    for (size_t at = 0; code == LOAM_OK && at < file.length;) {
-        const char *line = file.data + at, *end = memchr(line, '\n', file.length - at);
-        size_t length = end ? (size_t)(end - line) : file.length - at;
-        at += length + 1;
-        while (length && strchr(" \t\r", line[length - 1]))
-            length--;
-        while (length && (*line == ' ' || *line == '\t'))
-            line++, length--;
-        if (!length || *line == '#')
-            continue;
-        code = lm_bytes_append(&keys->text, line, length, error);
-        if (code == LOAM_OK)
-            code = lm_bytes_append(&keys->text, "", 1, error);
-    }
-    lm_bytes_free(&file);
+    struct reading reading = {keys, error};
+    const int code = lm_secret_lines(path, false, take_key, &reading, error);
     keys->wanted = true;
     if (code == LOAM_OK && !keys->text.length)
         return lm_fail(error, LOAM_EUSAGE, "%s: no key in it; write one a line, or leave --keys away to let everybody in", path);
@@ -46,7 +42,5 @@ bool keys_hold(const struct keys *keys, const char *given)
 
 void keys_free(struct keys *keys)
 {
-    if (keys->text.data)
-        explicit_bzero(keys->text.data, keys->text.length);
-    lm_bytes_free(&keys->text);
+    lm_bytes_wipe(&keys->text);
 }

@@ -52,9 +52,9 @@ static int replace_regex(const struct lm_stage *stage, struct lm_bytes *text, si
     struct lm_bytes made = {0};
     const char *source = text->data + from;
     size_t length = text->length - from, at = 0;
-    for (bool found = true; code == LOAM_OK && found;) {
+    for (bool found = length > 0, first = true; code == LOAM_OK && found; first = false) {
         size_t start, end;
-        code = lm_regex_find(stage->regex, match, source, length, at, &found, &start, &end, error);
+        code = lm_regex_find(stage->regex, match, source, length, at, first, &found, &start, &end, error);
         if (code == LOAM_OK)
             code = lm_bytes_append(&made, source + at, (found ? start : length) - at, error);
         if (code == LOAM_OK && found)

@@ -241,12 +241,17 @@ static int run_strip(struct work *work, const struct lm_stage *stage)
 /* The last character of what is put in stands for the last one taken out, the others for the first. */
 static int put_replacement(struct work *work, const struct lm_stage *stage, size_t start, size_t end)
 {
-    size_t last = end - 1, tail = stage->content_length;
+    size_t last = end > start ? end - 1 : start, tail = stage->content_length;
     if (work->out->bytes.length > work->most)
         return lm_fail(work->error, LOAM_EUNSUPPORTED,
                        "the tokenizer's normalizer makes more than %d bytes of each byte of the text; its Replace steps "
                        "look like a mistake",
                        GROWTH_MOST);
+    if (start == work->in->length) { /* put in at the end: it stands with the last character */
+        for (start--; start && ((unsigned char)work->in->text[start] & 0xC0) == 0x80;)
+            start--;
+        last = start;
+    }
     while (last > start && ((unsigned char)work->in->text[last] & 0xC0) == 0x80)
         last--;
     while (tail > 1 && ((unsigned char)stage->content[tail - 1] & 0xC0) == 0x80)
@@ -261,11 +266,11 @@ static int run_replace(struct work *work, const struct lm_stage *stage)
 {
     struct lm_workspace *w = work->workspace;
     int code = w->match || !stage->regex ? LOAM_OK : lm_regex_match_create(&w->match, work->error);
-    for (size_t at = 0, start, end; code == LOAM_OK && at < work->in->length;) {
-        bool found;
+    bool found = true, first = true;
+    for (size_t at = 0, start, end; code == LOAM_OK && found; first = false) {
         if (stage->regex) {
-            code = lm_regex_find(stage->regex, w->match, work->in->text, work->in->length, at, &found, &start, &end,
-                                 work->error);
+            code = lm_regex_find(stage->regex, w->match, work->in->text, work->in->length, at, first, &found, &start,
+                                 &end, work->error);
         } else {
             const char *place = memmem(work->in->text + at, work->in->length - at, stage->text, stage->length);
             found = place != NULL;

@@ -19,11 +19,12 @@ enum { PREFIX_SPACE = 0, INVERT = 0, SPLITS = 0, ALWAYS = 1, FIRST = 2 };
 
 static int run(struct lm_encoding *encoding, size_t stage, const struct lm_span *span);
 
-/* Finds the next match of a splitting stage at or behind `at`. */
+/* Finds the next match of a splitting stage at or behind `at`. Those of regular expressions may be empty, at `at` only
+ * where no match ends there. */
 static int find(struct lm_encoding *encoding, const struct lm_stage *stage, const struct lm_span *span, size_t at,
-                bool *found, size_t *start, size_t *end)
+                bool first, bool *found, size_t *start, size_t *end)
 {
-    *found = at < span->length;
+    *found = at < span->length || stage->regex;
     if (!*found)
         return LOAM_OK;
     if (stage->pattern) {
@@ -39,8 +40,8 @@ static int find(struct lm_encoding *encoding, const struct lm_stage *stage, cons
         struct lm_workspace *w = encoding->workspace;
         int code = w->match ? LOAM_OK : lm_regex_match_create(&w->match, encoding->error);
         if (code == LOAM_OK)
-            code =
-                lm_regex_find(stage->regex, w->match, span->text, span->length, at, found, start, end, encoding->error);
+            code = lm_regex_find(stage->regex, w->match, span->text, span->length, at, first, found, start, end,
+                                 encoding->error);
         return code;
     }
     if (stage->kind == SPLIT) {
@@ -95,10 +96,9 @@ static int flush(struct splitting *s)
     return run(s->encoding, s->next_stage, &piece);
 }
 
+/* An empty match is no piece, but one for the behaviours all the same. */
 static int segment(struct splitting *s, size_t start, size_t end, bool matched)
 {
-    if (start == end)
-        return LOAM_OK;
     bool last = s->last_matched, join = false;
     s->last_matched = matched;
     if (s->behaviour == LM_REMOVED && matched)
@@ -125,9 +125,10 @@ static int split(struct lm_encoding *encoding, size_t number, const struct lm_st
     struct splitting s = {.encoding = encoding, .span = span, .next_stage = number + 1, .behaviour = stage->behaviour};
     bool invert = stage->kind == SPLIT && stage->options[INVERT], found = true;
     int code = LOAM_OK;
-    for (size_t at = 0, start, end; code == LOAM_OK && found;) {
-        code = find(encoding, stage, span, at, &found, &start, &end);
-        if (code == LOAM_OK)
+    bool first = true;
+    for (size_t at = 0, start, end; code == LOAM_OK && found; first = false) {
+        code = find(encoding, stage, span, at, first, &found, &start, &end);
+        if (code == LOAM_OK && at < (found ? start : span->length))
             code = segment(&s, at, found ? start : span->length, invert);
         if (code == LOAM_OK && found) {
             code = segment(&s, start, end, !invert);

@@ -1,4 +1,5 @@
 /* Patterns that no scanner knows: PCRE2 with JIT and Unicode properties. */
+#include "regex_syntax.h"
 #include "scanner.h"
 
 #include <string.h>
@@ -23,53 +24,21 @@ struct lm_regex_match {
     pcre2_jit_stack *stack;
 };
 
-/* PCRE2's \s counts U+180E and leaves out none of White_Space; the tokenizers' engines mean White_Space. So the set is
- * written out, and its complement for \S inside brackets. */
-#define SPACES "\\x09-\\x0d\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NO_SPACES                                                                                                      \
-    "\\x00-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}"        \
-    "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-
-static int translate(const char *regex, size_t length, struct lm_bytes *out, loam_error *error)
-{
-    bool class = false;
-    int code = lm_bytes_reserve(out, length * 2 + 1, error);
-    for (size_t i = 0; code == LOAM_OK && i < length; i++) {
-        if (regex[i] == '\\' && i + 1 < length) {
-            char next = regex[++i];
-            if (next == 's')
-                code = lm_bytes_format(out, error, "%s%s%s", class ? "" : "[", SPACES, class ? "" : "]");
-            else if (next == 'S')
-                code =
-                    class ? lm_bytes_format(out, error, "%s", NO_SPACES) : lm_bytes_format(out, error, "[^%s]", SPACES);
-            else
-                code = lm_bytes_append(out, (const char[]){'\\', next}, 2, error);
-            continue;
-        }
-        bool first = class && i && regex[i - 1] == '[';
-        if (!class && regex[i] == '[')
-            class = true;
-        else if (class && regex[i] == ']' && !first)
-            class = false;
-        code = lm_bytes_append(out, regex + i, 1, error);
-    }
-    return code;
-}
-
 int lm_regex_compile(const char *regex, size_t length, struct lm_regex **made, loam_error *error)
 {
     struct lm_bytes pattern = {0};
-    int code = translate(regex, length, &pattern, error);
+    int code = lm_regex_translate(regex, length, &pattern, error);
     struct lm_regex *result = code == LOAM_OK ? lm_alloc(1, sizeof *result, error) : NULL;
     if (!result) {
         lm_bytes_free(&pattern);
-        return LOAM_ENOMEM;
+        return code == LOAM_OK ? LOAM_ENOMEM : code;
     }
     int number;
     PCRE2_SIZE where;
     result->code =
         pcre2_compile((PCRE2_SPTR)pattern.data, pattern.length,
-                      PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &number, &where, NULL);
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &number,
+                      &where, NULL);
     lm_bytes_free(&pattern);
     if (!result->code) {
         PCRE2_UCHAR text[160] = "";
@@ -119,13 +88,21 @@ void lm_regex_match_free(struct lm_regex_match *match)
     lm_free(match);
 }
 
-int lm_regex_find(const struct lm_regex *regex, struct lm_regex_match *match, const char *text, size_t length,
-                  size_t at, bool *found, size_t *start, size_t *end, loam_error *error)
+/* The next character's place, the end's beyond the last. */
+static size_t behind(const char *text, size_t length, size_t at)
 {
-    while (at < length) {
-        int count = pcre2_match(regex->code, (PCRE2_SPTR)text, length, at, PCRE2_NOTEMPTY, match->data, match->context);
+    uint32_t c;
+    const unsigned char *bytes = (const unsigned char *)text;
+    return at < length ? at + lm_character(bytes + at, bytes + length, &c) : at + 1;
+}
+
+int lm_regex_find(const struct lm_regex *regex, struct lm_regex_match *match, const char *text, size_t length,
+                  size_t at, bool empty, bool *found, size_t *start, size_t *end, loam_error *error)
+{
+    for (*found = false; at <= length; empty = true) {
+        int count = pcre2_match(regex->code, (PCRE2_SPTR)text, length, at, 0, match->data, match->context);
         if (count == PCRE2_ERROR_NOMATCH)
-            break;
+            return LOAM_OK;
         if (count < 0) {
             PCRE2_UCHAR why[160] = "";
             pcre2_get_error_message(count, why, sizeof why);
@@ -134,14 +111,13 @@ int lm_regex_find(const struct lm_regex *regex, struct lm_regex_match *match, co
                               length, (const char *)why);
         }
         const PCRE2_SIZE *span = pcre2_get_ovector_pointer(match->data);
-        if (span[1] > span[0] && span[0] >= at) {
+        if (span[1] >= span[0] && span[0] >= at && (span[1] > at || empty)) {
             *start = span[0];
             *end = span[1];
             *found = true;
             return LOAM_OK;
         }
-        at = span[1] > at ? span[1] : at + 1;
+        at = behind(text, length, at);
     }
-    *found = false;
     return LOAM_OK;
 }

@@ -45,9 +45,9 @@ int lm_regex_compile(const char *regex, size_t length, struct lm_regex **made, l
 void lm_regex_free(struct lm_regex *regex);
 int lm_regex_match_create(struct lm_regex_match **match, loam_error *error);
 void lm_regex_match_free(struct lm_regex_match *match);
-/* The first match at or behind `at` that is not empty. *found tells whether there is one. A pattern that takes too many
- * steps: LOAM_EUNSUPPORTED. */
+/* The first match at or behind `at`; *found tells whether there is one. It may be empty, at `at` itself only where
+ * `empty`: behind a match it is not, as Oniguruma's callers have it. A pattern that takes too many steps: LOAM_EUNSUPPORTED. */
 int lm_regex_find(const struct lm_regex *regex, struct lm_regex_match *match, const char *text, size_t length,
-                  size_t at, bool *found, size_t *start, size_t *end, loam_error *error);
+                  size_t at, bool empty, bool *found, size_t *start, size_t *end, loam_error *error);
 
 #endif

@@ -341,7 +341,7 @@ int lm_train_count(const struct lm_tokenizer_training *training, const struct lm
                          .width = ALL_HASHES,
                          .table_limit = lm_train_share(training, 1, 6),
                          .kept = words,
-                         .kept_limit = lm_train_share(training, 3, 5)};
+                         .kept_limit = lm_train_share(training, 1, 2)};
     int code = c.tables && c.errors ? LOAM_OK : LOAM_ENOMEM;
     while (code == LOAM_OK && c.low < ALL_HASHES) {
         code = read_all(&c, error);

@@ -379,10 +379,11 @@ static int lay_out(struct merger *m, struct lm_words *words)
     return LOAM_OK;
 }
 
-static int first_pairs(struct merger *m)
+/* Calls `visit` for every two neighbours. */
+static int each_neighbours(struct merger *m, int (*visit)(struct merger *, int32_t left, int32_t right, size_t cell, uint32_t word))
 {
     uint32_t word = 0;
-    int code = grow_slots(m);
+    int code = LOAM_OK;
     for (size_t i = 1, n = 1; code == LOAM_OK && i + 1 < m->cell_count; i += n) {
         n = 1;
         if (m->cells[i] == WALL) {
@@ -390,9 +391,38 @@ static int first_pairs(struct merger *m)
         } else if (m->cells[i] != GAP) {
             n = cells_of(m, i);
             if (!is_edge(m->cells[i + n]))
-                code = more(m, m->cells[i], m->cells[i + n], i, word);
+                code = visit(m, m->cells[i], m->cells[i + n], i, word);
         }
     }
+    return code;
+}
+
+static int expect_place(struct merger *m, int32_t left, int32_t right, size_t cell, uint32_t word)
+{
+    struct pair *pair = get_pair(m, left, right);
+    (void)cell;
+    (void)word;
+    if (!pair)
+        return LOAM_ENOMEM;
+    pair->place_capacity++;
+    return LOAM_OK;
+}
+
+/* The lists get the size they take at once: grown one beside the other, they would leave as much memory unused between them. */
+static int first_pairs(struct merger *m)
+{
+    int code = grow_slots(m);
+    if (code == LOAM_OK)
+        code = each_neighbours(m, expect_place);
+    for (size_t i = 0; code == LOAM_OK && i < m->pair_count; i++) {
+        struct pair *pair = &m->pairs[i];
+        pair->places = lm_resize(NULL, pair->place_capacity, sizeof *pair->places, m->error);
+        if (!pair->places)
+            return LOAM_ENOMEM;
+        m->place_bytes += pair->place_capacity * sizeof *pair->places + LIST_OVERHEAD;
+    }
+    if (code == LOAM_OK)
+        code = each_neighbours(m, more);
     for (size_t i = 0; code == LOAM_OK && i < m->pair_count; i++) {
         m->pairs[i].touched = false;
         code = heap_push(m, (uint32_t)i);
@@ -495,7 +525,7 @@ int lm_train_merge(const struct lm_tokenizer_training *training, struct lm_token
                    loam_error *error)
 {
     struct merger m = {.training = training, .tokenizer = tokenizer, .error = error};
-    m.limit = lm_train_share(training, 1, 1);
+    m.limit = lm_train_share(training, 7, 8);    /* the rest: what the allocator loses between lists that come and go */
     int code = lay_out(&m, words);
     if (code == LOAM_OK)
         code = first_pairs(&m);

@@ -141,16 +141,18 @@ static int extend(struct output *out, size_t window, size_t at, size_t character
         single |= i + 1 == character;
         furthest = i + 1;
     }
-    if (!single) {
-        if (model->unknown < 0) {
-            out->at = at;
-            return no_unknown(out, character);
-        }
-        offer(here + character, score + model->unknown_score, character, model->unknown);
-        furthest = furthest > character ? furthest : character;
-    }
+    furthest = furthest > character ? furthest : character;
     if (at - window + furthest > *reach)
         *reach = at - window + furthest;
+    if (single)
+        return LOAM_OK;
+    const struct lm_step *there = here + character;
+    const bool better = !there->bytes || score + model->unknown_score > there->score;
+    if (better && model->unknown < 0) {
+        out->at = at;
+        return no_unknown(out, character);
+    }
+    offer(here + character, score + model->unknown_score, character, model->unknown);
     return LOAM_OK;
 }
 

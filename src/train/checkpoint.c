@@ -166,17 +166,30 @@ static int space_at(const char *path, int64_t *space, loam_error *error)
     return code;
 }
 
+int64_t lm_checkpoints_held(const struct lm_run_settings *settings, int64_t step)
+{
+    /* the kept ones, the best, and the new one beside them */
+    const bool evaluates = settings->eval_data.count > 0;
+    const int64_t held = settings->keep + evaluates + 1, every = settings->save_every;
+    if (settings->steps < 0)
+        return held;
+    int64_t made = settings->steps - step;
+    if (every > 0 && !evaluates)
+        made = settings->steps / every - step / every + (settings->steps % every != 0);
+    return made < held ? made : held;
+}
+
 int lm_checkpoint_fits(const struct lm_run *run, loam_error *error)
 {
     const struct lm_run_settings *settings = &run->settings;
-    int64_t *steps, space, most = settings->steps - run->state.step;
+    int64_t *steps, space;
+    const int64_t most = lm_checkpoints_held(settings, run->state.step);
     size_t count;
     int code = lm_checkpoint_list(run->checkpoints, &steps, &count, error);
     if (code != LOAM_OK)
         return code;
     lm_free(steps);
     code = space_at(run->checkpoints, &space, error);
-    /* the kept ones, the best, and the new one beside them */
     const int64_t held = settings->keep + (settings->eval_data.count > 0) + 1;
     int64_t wanted = held - (int64_t)count < most ? held - (int64_t)count : most;
     wanted = wanted < 0 ? 0 : wanted;

@@ -10,7 +10,7 @@
 /* A search over one model: everything is looked at roughly, and what is chosen laid out exactly. */
 struct search {
     const struct lm_run_settings *asked;
-    int64_t bytes, disk;               /* what may be taken */
+    int64_t bytes, disk, short_of;     /* what may be taken; the least disk of those that only it refuses, 0: none */
     char *folder;                      /* the first above the run's that is there */
     struct lm_sketch sketches[2];      /* of fp32 weights, of bf16 weights */
     struct lm_speed speeds[2];
@@ -80,6 +80,8 @@ static bool look(struct search *search, struct lm_fit *fit, bool rough)
         settings.masters = LM_SETTING_AUTO;
     if (!lm_run_settings_given(search->asked, "gradients"))
         settings.gradients = LM_SETTING_AUTO;
+    if (!lm_run_settings_given(search->asked, "products"))
+        settings.products = LM_SETTING_AUTO;
     const int which = settings.dtype == LM_BF16;
     struct lm_sketch *sketch = &search->sketches[which];
     loam_error ignored;
@@ -121,8 +123,13 @@ static double score(const struct search *search, const struct lm_fit *fit)
 
 static int add(struct search *search, struct lm_fit *fit, loam_error *error)
 {
-    if (!look(search, fit, true) || (int64_t)fit->plan.total > search->bytes || (int64_t)fit->plan.disk > search->disk)
+    if (!look(search, fit, true) || (int64_t)fit->plan.total > search->bytes)
         return LOAM_OK;
+    if ((int64_t)fit->plan.disk > search->disk) {
+        if (search->short_of == 0 || (int64_t)fit->plan.disk < search->short_of)
+            search->short_of = (int64_t)fit->plan.disk;
+        return LOAM_OK;
+    }
     if (search->count == search->room) {
         const size_t room = search->room ? 2 * search->room : 64;
         struct lm_fit *larger = lm_resize(search->fits, room, sizeof *larger, error);
@@ -135,12 +142,12 @@ static int add(struct search *search, struct lm_fit *fit, loam_error *error)
     return LOAM_OK;
 }
 
+enum { O = LM_OFFLOAD_OPTIMIZER, W = LM_OFFLOAD_WEIGHTS, A = LM_OFFLOAD_ACTIVATIONS };
+
 /* The ways to keep what the optimizer and the weights need. */
 static int vary_state(struct search *search, struct lm_fit fit, loam_error *error)
 {
-    static const unsigned offloads[] = {0, LM_OFFLOAD_OPTIMIZER, LM_OFFLOAD_OPTIMIZER | LM_OFFLOAD_ACTIVATIONS,
-                                        LM_OFFLOAD_OPTIMIZER | LM_OFFLOAD_WEIGHTS,
-                                        LM_OFFLOAD_OPTIMIZER | LM_OFFLOAD_WEIGHTS | LM_OFFLOAD_ACTIVATIONS};
+    static const unsigned offloads[] = {0, O, W, A, O | W, O | A, W | A, O | W | A};
     const struct lm_run_settings *asked = search->asked;
     for (int dtype = 0; dtype < 2; dtype++)
         for (int kind = LM_STATE_F32; kind <= LM_STATE_8BIT; kind++)
@@ -270,7 +277,7 @@ static void price(const struct search *search, double fastest, struct lm_fit *fi
     if (fit->dtype == LM_BF16 && (differ & 6) != 0)
         more(fit->cost, sizeof fit->cost, fit->optimizer_state == LM_STATE_F32 && asked->masters != 0
                                               ? "weights in bf16 with fp32 masters" : "weights in bf16, rounded stochastically");
-    if ((differ >> 3 & 1) && fit->fused_step)
+    if ((differ >> 3 & 1) && fit->fused_step && asked->clip > 0)
         more(fit->cost, sizeof fit->cost, "clips by the previous step's norm");
     if ((differ >> 5 & 1) && fit->batch * fit->accumulate != asked->batch * asked->accumulate)
         more(fit->cost, sizeof fit->cost, "fewer sequences a step");
@@ -357,6 +364,17 @@ static int find_disk(struct search *search, const char *folder, loam_error *erro
     return lm_free_space(search->folder, &search->disk, error);
 }
 
+/* There are ways that memory has room for, and the disk has not. */
+static int fail_disk(const struct search *search, loam_error *error)
+{
+    char needed[32], free_space[32];
+    lm_format_size(search->short_of, needed);
+    lm_format_size(search->disk, free_space);
+    return lm_fail(error, LOAM_ENOSPACE, "what would fit into the memory takes %s of disk at least, checkpoints among it, and %s has "
+                   "%s left: make room, keep fewer checkpoints with --keep%s, or write to another disk with --out",
+                   needed, search->folder, free_space, search->asked->weights_only ? "" : ", leave the optimizer's state out of them with --weights-only");
+}
+
 int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, const char *folder, struct lm_fit list[LM_FITS],
                size_t *count, size_t *changes, loam_error *error)
 {
@@ -373,6 +391,8 @@ int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, const char
         search.free_hand = true;
         code = vary_batch(&search, error);
     }
+    if (code == LOAM_OK && search.count == 0 && search.short_of > 0)
+        code = fail_disk(&search, error);
     bool *used = code == LOAM_OK ? lm_alloc(search.count + 1, sizeof *used, error) : NULL;
     if (used) {
         (fits ? choose_fastest : choose_changes)(&search, used, list, fits ? count : changes);
@@ -408,7 +428,10 @@ void lm_run_fit_text(const struct lm_run_settings *settings, int64_t bytes, cons
 {
     struct lm_fit list[LM_FITS];
     size_t count, changes;
-    loam_error ignored;
-    if (lm_run_fit(settings, bytes, folder, list, &count, &changes, &ignored) == LOAM_OK)
+    loam_error error;
+    const int code = lm_run_fit(settings, bytes, folder, list, &count, &changes, &error);
+    if (code == LOAM_ENOSPACE)
+        lm_bytes_format(text, NULL, "; %s", error.message);
+    if (code == LOAM_OK)
         lm_fit_list_text(list, count + changes, text);
 }

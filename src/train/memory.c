@@ -73,6 +73,8 @@ static void bind_gradients(struct lm_run_memory *memory)
     for (int64_t unit = 0; unit <= last; unit++) {
         if (memory->form.fused)
             at = unit == 0 ? memory->first_gradients : unit == last ? memory->last_gradients : memory->layer_gradients;
+        else if (memory->unit_gradients)
+            at = memory->unit_gradients[unit];
         at = bind_unit(memory, unit, at);
     }
 }
@@ -159,6 +161,7 @@ void lm_run_memory_free(struct lm_run_memory *memory)
     lm_weights_close(&memory->weights_on_disk);
     lm_boundaries_close(&memory->boundaries_on_disk);
     lm_free(memory->gradients.at);
+    lm_free(memory->unit_gradients);
     if (memory->block)
         lm_block_unmap(memory->block, memory->layout.size);
     lm_layout_free(&memory->layout);

@@ -264,7 +264,8 @@ static int open_model(struct lm_run *run, loam_error *error)
     if (code != LOAM_OK)
         return code;
     const char *from = run->resumed ? run->resumed : settings->model;
-    struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype};
+    struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype,
+                                       .narrow = lm_run_form_of(settings).narrow};
     code = lm_model_open(from, run->device, &options, &run->model, error);
     const int64_t size = run->tokenizer ? lm_tokenizer_size(run->tokenizer) : 0;
     if (code != LOAM_OK)
@@ -397,7 +398,7 @@ static void settle_steps(struct lm_run *run)
         settings->epochs = settings->command == LM_RUN_TRAIN ? 1 : 3;
     if (settings->epochs > 0) {
         const double exact = ceil(settings->epochs * (double)run->steps_an_epoch - 1e-9);
-        const int64_t steps = exact < 1 ? 1 : exact > 1e12 ? (int64_t)1e12 : (int64_t)exact;
+        const int64_t steps = exact < 1 ? 1 : exact > LM_SETTING_MANY ? LM_SETTING_MANY : (int64_t)exact;
         settings->steps = settings->steps > 0 && settings->steps < steps ? settings->steps : steps;
     }
     if (settings->warmup_percent >= 0)
@@ -412,6 +413,7 @@ static void settle_steps(struct lm_run *run)
     if (settings->dtype == LM_BF16)
         settings->masters = form.masters;
     settings->gradients = form.gradients_bf16 ? LM_GRADIENTS_BF16 : LM_GRADIENTS_F32;
+    settings->products = form.narrow ? LM_PRODUCTS_BF16 : LM_PRODUCTS_F32;
 }
 
 /* --- The directory and the arena --- */

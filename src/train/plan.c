@@ -11,6 +11,7 @@ struct lm_run_form lm_run_form_of(const struct lm_run_settings *settings)
         form.masters = settings->masters < 0 ? settings->optimizer_state == LM_STATE_F32 : settings->masters;
     form.gradients_bf16 = settings->gradients < 0 ? settings->dtype == LM_BF16 && !form.masters
                                                   : settings->gradients == LM_GRADIENTS_BF16;
+    form.narrow = settings->products < 0 ? settings->dtype == LM_BF16 : settings->products == LM_PRODUCTS_BF16;
     form.weights_on_disk = settings->offload & LM_OFFLOAD_WEIGHTS;
     form.state_on_disk = settings->offload & LM_OFFLOAD_OPTIMIZER;
     form.activations_on_disk = settings->offload & LM_OFFLOAD_ACTIVATIONS;
@@ -98,7 +99,29 @@ static void add_visiting_gradients(struct laying *laying)
            laying->norm);
 }
 
-static void add_gradients(struct laying *laying)
+/* A place for each unit, from its backward pass to the step; of a rank's share, where the others have the rest, from when it is complete. */
+static int add_growing_gradients(struct laying *laying, bool shared, loam_error *error)
+{
+    static const char *const names[2][3] = {{"gradients: embeddings", "gradients: layers", "gradients: norm and head"},
+                                            {"gradients: this rank's share", "gradients: this rank's share", "gradients: this rank's share"}};
+    struct lm_run_memory *memory = laying->memory;
+    const int64_t units = lm_model_units(memory->model);
+    const int32_t step = lm_moment(laying->config, LM_STAGE_STEP, 0);
+    memory->unit_gradients = lm_alloc((size_t)units, sizeof *memory->unit_gradients, error);
+    for (int64_t unit = 0; memory->unit_gradients && unit < units; unit++) {
+        int32_t first = shared ? laying->norm : laying->head;
+        if (unit == 0)
+            first = laying->config->tied && !shared ? laying->head : laying->end;
+        else if (unit + 1 < units)
+            first = lm_moment(laying->config, shared ? LM_STAGE_ATTENTION_BACK : LM_STAGE_MLP_BACK, unit - 1);
+        const size_t bytes = unit_gradients(memory, unit);
+        during(laying, shared ? NULL : (void *)&memory->unit_gradients[unit],
+               names[shared][unit == 0 ? 0 : unit + 1 == units ? 2 : 1], shared ? share(laying->settings, bytes) : bytes, first, step);
+    }
+    return memory->unit_gradients ? LOAM_OK : LOAM_ENOMEM;
+}
+
+static int add_gradients(struct laying *laying, loam_error *error)
 {
     struct lm_run_memory *memory = laying->memory;
     const bool sharded = laying->settings->zero >= 2;
@@ -107,10 +130,13 @@ static void add_gradients(struct laying *laying)
         all += unit_gradients(memory, unit);
     if (memory->form.fused || sharded)
         add_visiting_gradients(laying);
-    else
+    if (memory->micro_batches == 1 && !memory->form.fused)
+        return add_growing_gradients(laying, sharded, error);
+    if (!memory->form.fused && !sharded)
         lm_layout_add(&memory->layout, &memory->all_gradients, "gradients", all);
     if (sharded && !memory->form.fused)
         lm_layout_add(&memory->layout, NULL, "gradients: this rank's share", share(laying->settings, all));
+    return LOAM_OK;
 }
 
 static int add_state(struct laying *laying, loam_error *error)
@@ -235,9 +261,9 @@ static void add_disk(const struct laying *laying, struct lm_run_plan *plan)
         plan->scratch_weights = laying->weight_bytes;
     if (memory->form.activations_on_disk && boundaries->groups > LM_KEPT_BOUNDARIES)
         plan->scratch_activations = (size_t)boundaries->groups * boundaries->bytes;
-    /* the one being written besides those that are kept */
-    plan->disk = plan->scratch_optimizer + plan->scratch_weights + plan->scratch_activations + plan->model +
-                 plan->checkpoint * ((size_t)laying->settings->keep + 1);
+    /* the model at the end is a second name of a checkpoint's files */
+    plan->disk = plan->scratch_optimizer + plan->scratch_weights + plan->scratch_activations +
+                 plan->checkpoint * (size_t)lm_checkpoints_held(laying->settings, 0);
 }
 
 int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_settings *settings, struct lm_model *model,
@@ -251,6 +277,9 @@ int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_sett
                             .end = lm_moment(config, LM_STAGE_EMBEDDINGS, 0)};
     if (laying.weight_bytes == 0)
         return lm_fail(error, LOAM_EUSAGE, "the weights of this model do not fit into an address; use a smaller model");
+    if (settings->recompute == LM_RECOMPUTE_LAYER && settings->recompute_every > config->layers)
+        return lm_fail(error, LOAM_EUSAGE, "setting 'recompute': found %lld, and the model has %lld layers: a number up to that, or none",
+                       (long long)settings->recompute_every, (long long)config->layers);
     memory->model = model;
     memory->form = lm_run_form_of(settings);
     memory->parameters = laying.weight_bytes / ((size_t)lm_dtype_bits(settings->dtype) / 8);
@@ -261,8 +290,9 @@ int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_sett
     if (!memory->gradients.at)
         return LOAM_ENOMEM;
     add_weights(&laying);
-    add_gradients(&laying);
-    int code = add_state(&laying, error);
+    int code = add_gradients(&laying, error);
+    if (code == LOAM_OK)
+        code = add_state(&laying, error);
     if (code == LOAM_OK)
         code = add_batches(&laying, error);
     if (code == LOAM_OK)
@@ -314,7 +344,8 @@ int lm_sketch_open(const struct lm_run_settings *settings, struct lm_sketch *ske
         return code;
     const int threads = settings->threads > 0 ? (int)settings->threads : 0;
     code = lm_device_open(&(struct lm_device_options){.threads = threads}, &sketch->device, error);
-    const struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype};
+    const struct lm_model_options options = {.load = true, .later = true, .dtype = settings->dtype,
+                                             .narrow = lm_run_form_of(settings).narrow};
     if (code == LOAM_OK)
         code = lm_model_create(&sketch->config, settings->seed, sketch->device, &options, &sketch->model, error);
     return code;

@@ -204,6 +204,8 @@ static int check_file(const struct lm_document *document, const char *folder, co
 {
     uint64_t wanted, hash;
     int64_t bytes, found;
+    if (strchr(name, '/'))
+        return lm_value_fail(document, entry, error, "found a file in another folder, '%s'", name);
     int code = lm_value_int(document, lm_value_find(entry, "bytes"), 0, INT64_MAX, &bytes, error);
     if (code == LOAM_OK)
         code = read_hex(document, lm_value_find(entry, "xxh3"), &wanted, error);

@@ -15,7 +15,7 @@
 
 /* What the settings come to, with nothing AUTO. */
 struct lm_run_form {
-    bool masters, gradients_bf16, fused;
+    bool masters, gradients_bf16, narrow, fused;
     bool weights_on_disk, state_on_disk, activations_on_disk;
 };
 struct lm_run_form lm_run_form_of(const struct lm_run_settings *settings);
@@ -27,9 +27,9 @@ struct lm_run_memory {
     struct lm_model *model;
     void *block;        /* the arena; NULL until mapped */
     void *weights;      /* in settings.dtype; NULL where they are on disk */
-    /* Gradients, units apart, matrices before vectors: all of them in one place, or (fused) one place for a layer, one for the
-     * embeddings and one for norm and head. */
-    void *all_gradients, *layer_gradients, *first_gradients, *last_gradients;
+    /* Gradients, units apart, matrices before vectors. Of several batches a step: all in one place, from the first pass on. Of one
+     * batch: a place a unit, from its backward pass on. Fused: one place for a layer, one for the embeddings, one for norm and head. */
+    void *all_gradients, **unit_gradients, *layer_gradients, *first_gradients, *last_gradients;
     struct lm_gradients gradients;
     double *squares;    /* [parameters]: of each one's gradient */
     struct lm_state state;
@@ -45,6 +45,8 @@ struct lm_run_memory {
 int lm_run_memory_lay_out(struct lm_run_memory *memory, const struct lm_run_settings *settings, struct lm_model *model,
                           int64_t micro_batches, loam_error *error);
 enum { LM_LONGEST_DEFAULT_SEQ = 1024 };
+/* The most checkpoints there will be at once, from step `step` on. */
+int64_t lm_checkpoints_held(const struct lm_run_settings *settings, int64_t step);
 /* A model for its shapes alone, with the device it would run on. */
 struct lm_sketch {
     struct lm_config config;

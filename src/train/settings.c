@@ -24,20 +24,20 @@ static const struct key table[] = {
     {.name = "data", .kind = SOURCES, .offset = AT(data)},
     {.name = "eval_data", .kind = SOURCES, .offset = AT(eval_data)},
     {.name = "template", .kind = TEXT, .offset = AT(template_name)},
-    {.name = "steps", .kind = COUNT, .offset = AT(steps), .least = 1, .most = 1e12, .automatic = true},
-    {.name = "epochs", .kind = REAL, .offset = AT(epochs), .most = 1e9, .automatic = true, .above = true},
+    {.name = "steps", .kind = COUNT, .offset = AT(steps), .least = 1, .most = LM_SETTING_MANY, .automatic = true},
+    {.name = "epochs", .kind = REAL, .offset = AT(epochs), .most = 1e6, .automatic = true, .above = true},
     {.name = "batch", .kind = COUNT, .offset = AT(batch), .least = 1, .most = 1 << 20},
-    {.name = "accumulate", .kind = COUNT, .offset = AT(accumulate), .least = 1, .most = 1 << 20},
+    {.name = "accumulate", .kind = COUNT, .offset = AT(accumulate), .least = 1, .most = 1 << 16},
     {.name = "seq", .kind = COUNT, .offset = AT(seq), .least = 1, .most = 1 << 24, .automatic = true},
-    {.name = "lr", .kind = REAL, .offset = AT(lr), .most = 1000},
-    {.name = "min_lr", .kind = REAL, .offset = AT(min_lr), .most = 1000, .automatic = true},
+    {.name = "lr", .kind = REAL, .offset = AT(lr), .most = 100},
+    {.name = "min_lr", .kind = REAL, .offset = AT(min_lr), .most = 100, .automatic = true},
     {.name = "schedule", .kind = SCHEDULE, .offset = AT(schedule)},
-    {.name = "warmup", .kind = WARMUP, .offset = AT(warmup), .most = 1e12, .automatic = true},
-    {.name = "weight_decay", .kind = REAL, .offset = AT(weight_decay), .most = 1000},
+    {.name = "warmup", .kind = WARMUP, .offset = AT(warmup), .most = LM_SETTING_MANY, .automatic = true},
+    {.name = "weight_decay", .kind = REAL, .offset = AT(weight_decay), .most = 100},
     {.name = "beta1", .kind = REAL, .offset = AT(beta1), .most = 1 - 1e-12},
     {.name = "beta2", .kind = REAL, .offset = AT(beta2), .most = 1 - 1e-12},
     {.name = "epsilon", .kind = REAL, .offset = AT(epsilon), .most = 1, .above = true},
-    {.name = "clip", .kind = REAL, .offset = AT(clip), .most = 1e30},
+    {.name = "clip", .kind = REAL, .offset = AT(clip), .most = 1e9},
     {.name = "seed", .kind = SEED, .offset = AT(seed)},
     {.name = "threads", .kind = COUNT, .offset = AT(threads), .least = 1, .most = 4096, .automatic = true},
     {.name = "no_shuffle", .kind = FLAG, .offset = AT(no_shuffle)},
@@ -50,6 +50,7 @@ static const struct key table[] = {
     {.name = "optimizer_state", .kind = MEMORY},
     {.name = "masters", .kind = MEMORY},
     {.name = "gradients", .kind = MEMORY},
+    {.name = "products", .kind = MEMORY},
     {.name = "fused_step", .kind = FLAG, .offset = AT(fused_step)},
     {.name = "fused_clip", .kind = MEMORY},
     {.name = "offload", .kind = MEMORY},
@@ -57,10 +58,10 @@ static const struct key table[] = {
     {.name = "ranks", .kind = COUNT, .offset = AT(ranks), .least = 1, .most = 1 << 16},
     {.name = "zero", .kind = COUNT, .offset = AT(zero), .most = 3},
     {.name = "dtype", .kind = DTYPE, .offset = AT(dtype)},
-    {.name = "eval_every", .kind = COUNT, .offset = AT(eval_every), .most = 1e12},
-    {.name = "patience", .kind = COUNT, .offset = AT(patience), .most = 1e12},
-    {.name = "save_every", .kind = COUNT, .offset = AT(save_every), .most = 1e12},
-    {.name = "keep", .kind = COUNT, .offset = AT(keep), .least = 1, .most = 1e12},
+    {.name = "eval_every", .kind = COUNT, .offset = AT(eval_every), .most = LM_SETTING_MANY},
+    {.name = "patience", .kind = COUNT, .offset = AT(patience), .most = LM_SETTING_MANY},
+    {.name = "save_every", .kind = COUNT, .offset = AT(save_every), .most = LM_SETTING_MANY},
+    {.name = "keep", .kind = COUNT, .offset = AT(keep), .least = 1, .most = LM_SETTING_MANY},
     {.name = "weights_only", .kind = FLAG, .offset = AT(weights_only)},
     {.name = "cache", .kind = TEXT, .offset = AT(cache)},
     {.name = "sample_prompt", .kind = TEXT, .offset = AT(sample_prompt)},
@@ -96,6 +97,7 @@ void lm_run_settings_init(struct lm_run_settings *settings, enum lm_run_kind kin
         .dtype = LM_F32,
         .masters = LM_SETTING_AUTO,
         .gradients = LM_SETTING_AUTO,
+        .products = LM_SETTING_AUTO,
         .ranks = 1,
         .save_every = 200,
         .keep = 2,
@@ -132,6 +134,7 @@ const char *const *lm_run_settings_keys(void)
         "overfit_one_batch",
         "recompute",    "optimizer_state",
         "masters",      "gradients",
+        "products",
         "fused_step",   "fused_clip",
         "offload",      "memory",
         "dtype",        "eval_every",
@@ -278,10 +281,8 @@ static int set_warmup(struct lm_run_settings *settings, const struct key *key, c
 
 static int set_seed(struct lm_run_settings *settings, const struct key *key, const char *value, loam_error *error)
 {
-    int64_t seed;
-    if (lm_parse_int(value, &seed, NULL) != LOAM_OK || seed < 0)
-        return fail_value(key, value, "a whole number of at least 0", error);
-    settings->seed = (uint64_t)seed;
+    if (lm_parse_unsigned(value, &settings->seed, NULL) != LOAM_OK)
+        return fail_value(key, value, "a whole number from 0 to 18446744073709551615", error);
     return LOAM_OK;
 }
 
@@ -493,6 +494,8 @@ int lm_run_settings_check(const struct lm_run_settings *settings, loam_error *er
                        settings->min_lr, settings->lr);
     if (settings->patience > 0 && settings->eval_data.count == 0)
         return lm_fail(error, LOAM_EUSAGE, "setting 'patience' needs evaluations; give --eval-data FILE");
+    if (settings->eval_every > 0 && settings->eval_data.count == 0)
+        return lm_fail(error, LOAM_EUSAGE, "setting 'eval_every' needs something to evaluate on; give --eval-data FILE, or leave it out");
     if (settings->sample_prompt && settings->eval_data.count == 0)
         return lm_fail(error, LOAM_EUSAGE, "setting 'sample_prompt': samples come with evaluations; give --eval-data FILE");
     if (settings->command == LM_RUN_TRAIN &&

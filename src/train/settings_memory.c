@@ -67,6 +67,10 @@ int lm_run_settings_set_memory(struct lm_run_settings *settings, const char *key
         if ((word = word_of(kinds, value, length)) < 0 && !automatic)
             return fail_value(key, value, "auto, f32 or bf16", error);
         settings->gradients = word;
+    } else if (strcmp(key, "products") == 0) {
+        if ((word = word_of(kinds, value, length)) < 0 && !automatic)
+            return fail_value(key, value, "auto, f32 or bf16", error);
+        settings->products = word;
     } else {
         if ((word = word_of(clips, value, length)) < 0)
             return fail_value(key, value, "previous or exact", error);
@@ -102,6 +106,8 @@ int lm_run_settings_memory_text(const struct lm_run_settings *settings, const ch
         word = clips[settings->exact_clip];
     else if (strcmp(key, "masters") == 0)
         word = settings->masters < 0 ? word : truths[settings->masters];
+    else if (strcmp(key, "products") == 0)
+        word = settings->products < 0 ? word : kinds[settings->products];
     else
         word = settings->gradients < 0 ? word : kinds[settings->gradients];
     return lm_bytes_format(text, error, "%s", word);

@@ -6,6 +6,7 @@
 enum { QKV, OUT, UP, DOWN, HEAD };
 enum { FORWARD, INPUT, WEIGHT };
 enum { ROWS = 512, WIDE = 2048, ROUNDS = 3 };
+enum { MOST_OTHERS = 16 << 20 };    /* 64 MiB: more than a last cache has for two cores, as a rule */
 enum { LEAST_FLOATS = 1 << 14, MOST_FLOATS = 1 << 20, MODEL_PART = 16 };    /* elements at a time: a part of the model's */
 
 /* What is timed works on these. */
@@ -13,10 +14,12 @@ struct bench {
     struct lm_device *device;
     const struct lm_ops *ops;
     const struct lm_config *config;
-    bool bf16, gradients_bf16;
+    bool bf16, gradients_bf16, narrow;
     int64_t floats, room; /* elements at a time; of x, y and z each: four times that, and what the products need */
     float *x, *y, *z;
     int32_t *ids;         /* ROWS */
+    int64_t others;       /* floats: what else of the model goes through the caches between two uses of the same */
+    float *other;
 };
 
 static int64_t least(int64_t a, int64_t b)
@@ -34,19 +37,29 @@ static void shape_of(const struct lm_config *c, int linear, int64_t *in, int64_t
     *out = outs[linear];
 }
 
-/* The best of some rounds of `what`, after one that is not counted. */
-#define TIMED(seconds, what)                                                                                                  \
+/* As in a step, where everything else of the model has been in the caches since these weights were there last, and the operation before
+ * has just made `count` floats of x. */
+static void forget(const struct bench *b, int64_t count)
+{
+    b->ops->sum_squares(b->device, b->others, LM_F32, b->other);
+    b->ops->sum_squares(b->device, count, LM_F32, b->x);
+}
+
+/* The best of some rounds of `what`, each after `before`, and after one that is not counted. */
+#define TIMED(seconds, what) TIMED_AFTER(seconds, (void)0, what)
+#define TIMED_AFTER(seconds, before, what)                                                                                   \
     do {                                                                                                                      \
         what;                                                                                                                 \
         (seconds) = INFINITY;                                                                                                 \
         for (int timed_round = 0; timed_round < ROUNDS; timed_round++) {                                                      \
+            before;                                                                                                           \
             const double timed_begin = lm_seconds();                                                                          \
             what;                                                                                                             \
             (seconds) = fmin(seconds, lm_seconds() - timed_begin);                                                            \
         }                                                                                                                     \
     } while (0)
 
-static double time_linear(const struct bench *b, int linear, int which, int64_t rows)
+static void time_linear(const struct bench *b, int linear, int which, int64_t rows, struct lm_speed *speed)
 {
     int64_t in, out;
     shape_of(b->config, linear, &in, &out);
@@ -63,9 +76,13 @@ static double time_linear(const struct bench *b, int linear, int which, int64_t 
     if (which == WEIGHT)
         work = (struct lm_matmul){.m = out, .n = in, .k = rows, .a = {b->x, LM_F32, out}, .b = {b->y, LM_F32, in},
                                   .transpose_a = true, .c = {b->z, b->gradients_bf16 ? LM_BF16 : LM_F32, in}, .add = true};
-    double seconds;
-    TIMED(seconds, b->ops->matmul(b->device, &work));
-    return seconds / (2.0 * (double)rows * (double)in * (double)out);
+    work.narrow = b->narrow;
+    const double weights = (double)in * (double)out;
+    double warm, cold;
+    TIMED(warm, b->ops->matmul(b->device, &work));
+    TIMED_AFTER(cold, forget(b, which == WEIGHT ? rows * (in + out) : work.m * work.k), b->ops->matmul(b->device, &work));
+    speed->linear[linear][which] = warm / (2.0 * (double)rows * weights);
+    speed->fetched[linear][which] = fmax(cold - warm, 0) / weights;
 }
 
 static double pairs_of(int64_t length, int64_t window)
@@ -146,11 +163,11 @@ static void time_optimizer(const struct bench *b, const struct lm_run_settings *
                                       .rounded = b->bf16 ? (uint16_t *)(b->y + b->floats) : NULL, .gradient = b->x,
                                       .gradient_bf16 = form.gradients_bf16, .state = (enum lm_state_kind)kind, .m = b->z,
                                       .v = b->z + b->floats, .m_scale = b->z + 2 * b->floats, .v_scale = b->z + 2 * b->floats + b->floats / 256};
-        TIMED(speed->step[kind], b->ops->adamw(b->device, &work));
+        TIMED_AFTER(speed->step[kind], forget(b, 0), b->ops->adamw(b->device, &work));
         speed->step[kind] /= (double)b->floats;
     }
     const enum lm_dtype type = form.gradients_bf16 ? LM_BF16 : LM_F32;
-    TIMED(speed->square, b->ops->sum_squares(b->device, b->floats, type, b->x); b->ops->fill(b->device, b->floats, 0, b->z));
+    TIMED_AFTER(speed->square, forget(b, 0), b->ops->sum_squares(b->device, b->floats, type, b->x); b->ops->fill(b->device, b->floats, 0, b->z));
     speed->square /= (double)b->floats;
 }
 
@@ -170,6 +187,8 @@ static void size_up(struct bench *b, int64_t rows)
             b->room = sizes[i] > b->room ? sizes[i] : b->room;
     }
     b->room = (b->room + 15) / 16 * 16;
+    const double half = part * MODEL_PART / 2;    /* a small model's stay in the last cache in part */
+    b->others = half < MOST_OTHERS ? (int64_t)half : MOST_OTHERS;
 }
 
 int lm_speed_measure(const struct lm_config *config, const struct lm_run_settings *settings, struct lm_device *device,
@@ -177,20 +196,22 @@ int lm_speed_measure(const struct lm_config *config, const struct lm_run_setting
 {
     const int64_t rows = settings->batch * settings->seq;
     struct bench b = {.device = device, .ops = lm_device_ops(device), .config = config, .bf16 = settings->dtype == LM_BF16,
-                      .gradients_bf16 = lm_run_form_of(settings).gradients_bf16};
+                      .gradients_bf16 = lm_run_form_of(settings).gradients_bf16,
+                      .narrow = lm_run_form_of(settings).narrow};
     size_up(&b, rows);
-    const size_t room = (size_t)b.room * sizeof(float), bytes = 3 * room + ROWS * sizeof(int32_t);
+    const size_t room = (size_t)b.room * sizeof(float), bytes = 3 * room + (size_t)b.others * sizeof(float) + ROWS * sizeof(int32_t);
     char *block = lm_block_map(bytes, error);
     if (!block)
         return LOAM_ENOMEM;
     b.x = (float *)block, b.y = (float *)(block + room), b.z = (float *)(block + 2 * room);
-    b.ids = (int32_t *)(block + 3 * room);
+    b.other = (float *)(block + 3 * room);
+    b.ids = (int32_t *)(b.other + b.others);
     for (int64_t i = 0; i < b.room; i++)
         b.x[i] = b.y[i] = (float)((double)(i % 251) / 251 - 0.5);
     *speed = (struct lm_speed){0};
     for (int linear = 0; linear < LM_SPEED_LINEARS; linear++)
         for (int which = 0; which < 3; which++)
-            speed->linear[linear][which] = time_linear(&b, linear, which, rows);
+            time_linear(&b, linear, which, linear == HEAD ? lm_loss_rows(rows, config->vocabulary) : rows, speed);
     for (int backward = 0; backward < 2; backward++)
         speed->pair[backward] = time_attention(&b, settings->seq, backward);
     time_rows(&b, speed);
@@ -213,7 +234,8 @@ static double linear_seconds(const struct lm_speed *speed, const struct lm_confi
 {
     int64_t in, out;
     shape_of(c, linear, &in, &out);
-    return speed->linear[linear][which] * 2 * rows * (double)in * (double)out;
+    const double each = linear == HEAD ? (double)lm_loss_rows((int64_t)rows, c->vocabulary) : rows;
+    return (speed->linear[linear][which] * 2 * rows + speed->fetched[linear][which] * ceil(rows / each)) * (double)in * (double)out;
 }
 
 static struct sums add_up(const struct lm_speed *speed, const struct lm_config *c, const struct lm_run_settings *settings)

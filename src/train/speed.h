@@ -15,8 +15,9 @@
 
 enum { LM_SPEED_LINEARS = 5, LM_SPEED_STATES = 3 };
 struct lm_speed {
-    /* Seconds a floating-point operation: of qkv, out, up, down, head; forward, input's gradient, weight's gradient. */
-    double linear[LM_SPEED_LINEARS][3];
+    /* Seconds a floating-point operation: of qkv, out, up, down, head; forward, input's gradient, weight's gradient; and seconds a weight
+     * more, each time it is used, because it comes from memory. */
+    double linear[LM_SPEED_LINEARS][3], fetched[LM_SPEED_LINEARS][3];
     double pair[2];                       /* seconds a pair of positions, head and layer: forward, backward */
     double norm[2], activation[2], rope;  /* seconds a float: forward, backward */
     double entropy;                       /* seconds a logit */

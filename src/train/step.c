@@ -129,7 +129,7 @@ static int enter_unit(void *user, int64_t unit, bool backward, loam_error *error
     struct lm_run_memory *memory = &stepping->run->memory;
     const bool tied = lm_model_config(memory->model)->tied, last = unit + 1 == lm_model_units(memory->model);
     int code = memory->form.weights_on_disk ? lm_weights_enter(&memory->weights_on_disk, unit, backward, error) : LOAM_OK;
-    if (code != LOAM_OK || !backward || !memory->form.fused)
+    if (code != LOAM_OK || !backward || memory->all_gradients)
         return code;
     if (unit > 0 || !tied)
         lm_run_clear_gradients(memory, unit);
@@ -192,7 +192,7 @@ static int run_batches(struct stepping *stepping, int64_t count, int64_t trained
     const struct lm_pass_hooks hooks = {.user = stepping, .enter = enter_unit, .leave = leave_unit, .boundary = keep_boundary};
     const struct lm_pass_work work = {.scale = (float)(1 / (double)trained), .gradients = &memory->gradients, .hooks = &hooks};
     double sum = 0;
-    for (int64_t unit = 0; unit < lm_model_units(run->model) && !memory->form.fused; unit++)
+    for (int64_t unit = 0; unit < lm_model_units(run->model) && memory->all_gradients; unit++)
         lm_run_clear_gradients(memory, unit);
     size_t parameters;
     lm_model_parameters(run->model, &parameters);

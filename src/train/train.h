@@ -38,11 +38,12 @@ struct lm_run_sources {
 };
 
 enum lm_gradient_kind { LM_GRADIENTS_F32, LM_GRADIENTS_BF16 };
+enum lm_product_kind { LM_PRODUCTS_F32, LM_PRODUCTS_BF16 };
 enum lm_offload { LM_OFFLOAD_OPTIMIZER = 1, LM_OFFLOAD_WEIGHTS = 2, LM_OFFLOAD_ACTIVATIONS = 4 };
 
 /* Every setting of a run. Keys of recipes and run.yaml are the members' names; on the command line `_` is `-`.
  * A number that is LM_SETTING_AUTO is chosen when the run starts, and run.yaml has what was chosen. */
-enum { LM_SETTING_AUTO = -1 };
+enum { LM_SETTING_AUTO = -1, LM_SETTING_MANY = 1 << 30 };    /* MANY: what counts (steps, checkpoints) is at most this */
 struct lm_run_settings {
     enum lm_run_kind command;
     char *model;                     /* the directory to start from */
@@ -73,6 +74,8 @@ struct lm_run_settings {
     int64_t masters;         /* bf16 weights: true, fp32 masters besides; false, the weights alone, rounded stochastically; AUTO:
                                 masters where optimizer_state is f32 */
     int64_t gradients;       /* enum lm_gradient_kind; AUTO: bf16 where the weights are bf16 alone, else f32 */
+    int64_t products;        /* enum lm_product_kind: BF16 rounds what matrix products multiply to bf16 where the processor multiplies those
+                                (sums stay fp32), F32 nothing; AUTO: bf16 where the weights are */
     enum lm_state_kind optimizer_state;    /* f32, bf16 or 8bit: AdamW's two moments */
     bool fused_step;         /* the optimizer's step inside the backward pass: one layer's gradients exist at a time */
     bool exact_clip;         /* key "fused_clip": how a fused step clips: by the norm of the previous step (the first step: of a

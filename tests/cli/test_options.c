@@ -3,6 +3,7 @@
 #include "support/support.h"
 
 #include "cli/options.h"
+#include "train/train.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -215,13 +216,45 @@ static void test_generated_pages(void **state)
     lm_bytes_free(&out);
 }
 
+/* What can be typed can stand in a recipe, and the other way round: the settings have the same bounds. */
+static void bounds_are_those_of_the_settings(void **state)
+{
+    (void)state;
+    for (int id = 0; id < OPTION_IDS; id++) {
+        const struct option *option = &option_table[id];
+        const bool number = option->kind == KIND_INT || option->kind == KIND_DOUBLE;
+        if (!option->setting || !number || !lm_run_settings_knows(option->name))
+            continue;
+        struct lm_run_settings settings;
+        loam_error error;
+        char text[64];
+        lm_run_settings_init(&settings, LM_RUN_TRAIN);
+        lm_format_double(option->most, text);
+        if (lm_run_settings_set(&settings, option->name, text, &error) != LOAM_OK)
+            fail_msg("--%s %s: %s", option->name, text, error.message);
+        lm_format_double(option->kind == KIND_INT ? option->most + 1 : option->most >= 1 ? option->most * 1.01 : 1, text);
+        if (lm_run_settings_set(&settings, option->name, text, &error) == LOAM_OK)
+            fail_msg("a recipe takes '%s: %s', --%s ends at %g", option->name, text, option->name, option->most);
+        lm_format_double(option->least - 1, text);
+        assert_int_not_equal(lm_run_settings_set(&settings, option->name, text, &error), LOAM_OK);
+        lm_run_settings_free(&settings);
+    }
+    struct arguments arguments;
+    assert_int_equal(parse("train m --data d -o r --seed 18446744073709551615", &arguments), -1);
+    assert_true(arguments.values[OPT_SEED].seed == UINT64_MAX);
+    arguments_free(&arguments);
+    assert_wrong("train m --data d -o r --seed 18446744073709551616", "too large");
+    assert_wrong("train m --data d -o r --seed -1", "at least 0");
+    assert_wrong("train m --data d -o r --seed 0x10", "whole number");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options_are_complete),    cmocka_unit_test(test_commands_are_complete),
         cmocka_unit_test(test_examples_parse),          cmocka_unit_test(test_help_names_every_option),
         cmocka_unit_test(test_forms),                   cmocka_unit_test(test_wrong_words),
-        cmocka_unit_test(test_generated_pages),
+        cmocka_unit_test(test_generated_pages),         cmocka_unit_test(bounds_are_those_of_the_settings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@ def check(path, names, threads=None):
     machine = found["machine"]
     assert set(machine) == {"peak_gflops_f32", "read_gbps", "threads", "isa"}, machine
     assert machine["peak_gflops_f32"] > 0 and machine["read_gbps"] > 0, machine
-    assert machine["isa"] in ("scalar", "avx2", "avx512", "avx512vnni"), machine
+    assert machine["isa"] in ("scalar", "avx2", "avx512", "avx512vnni", "avx512bf16"), machine
     assert threads is None or machine["threads"] == threads, machine
     assert [one["name"] for one in found["results"]] == names, found
     for one in found["results"]:

@@ -16,7 +16,7 @@ JSON
 "$LOAM" plan shape --seq 64 --batch 2 --dtype bf16 --optimizer-state 8bit --recompute layer --fused-step --offload optimizer \
     --compare deepspeed --json >plan.json || fail "plan --json"
 "$LOAM" plan shape --seq 64,128 --batch 1,2 --optimizer-state f32,8bit --json >sweep.json || fail "a sweep"
-"$LOAM" plan shape --seq 64 --ranks 4 --zero 1,2,3 --json >zero.json || fail "ranks"
+"$LOAM" plan shape --seq 64 --accumulate 2 --ranks 4 --zero 1,2,3 --json >zero.json || fail "ranks"
 "$LOAM" plan shape --seq 128 --batch 4 --fit 14MiB --json >fit.json || fail "--fit"
 "$LOAM" plan shape --seq 128 --batch 4 --recompute none --optimizer-state f32 --dtype f32 --offload none --fit 11MiB --json >none.json \
     || fail "--fit of what does not fit"

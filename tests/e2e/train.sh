@@ -97,13 +97,27 @@ says 'gives other samples' err
 says 'run loss' curve
 "$LOAM" look losses run --json | python 'd=json.load(sys.stdin); assert d[0]["name"]=="run loss" and len(d[0]["steps"])==len(d[0]["values"])>4'
 "$LOAM" look losses run --key nothing >out 2>err && fail "a key that is not there"
-if command -v gnuplot >/dev/null; then
-    "$LOAM" look losses run --svg 'a "curve'"'"'.svg' 2>err || fail "--svg: $(cat err)"
-    says '<svg' 'a "curve'"'"'.svg'
-else
-    "$LOAM" look losses run --svg curve.svg 2>err && fail "--svg without gnuplot"
-    says 'gnuplot-nox' err
-fi
+"$LOAM" look losses run --svg 'a "curve'"'"'.svg' 2>err || fail "--svg: $(cat err)"
+says '<svg' 'a "curve'"'"'.svg'
+mkdir without && ln -s "$LOAM" without/loam    # no gnuplot: plainer, and drawn all the same
+PATH=$work/without loam look losses run --svg plain.svg 2>err || fail "--svg without gnuplot: $(cat err)"
+says 'run loss' plain.svg
+python 'import xml.dom.minidom as m; d=m.parse("plain.svg"); assert d.getElementsByTagName("polyline")'
+"$LOAM" look losses run --html >curves.html 2>err || fail "look losses --html: $(cat err)"
+says '<svg' curves.html
+
+# --- the line that shows how far a run is, on a narrow terminal: no word and no number of it is cut
+for columns in 44 60 80 120; do
+    TERM=xterm script -qec "stty cols $columns; $LOAM finetune base --data other.jsonl -o narrow$columns --steps 40 --batch 1 --seq 64" /dev/null \
+        >narrow </dev/null || fail "a run on a terminal: $(cat narrow)"
+    python 'import re
+lines=[re.sub(r"\x1b\[[0-9;]*[A-Za-z]","",l) for l in re.split(r"[\r\n]+",open("narrow",encoding="utf-8").read())]
+lines=[l for l in lines if l.startswith("training ")]
+assert lines, "nothing drawn"
+for l in lines:
+    assert len(l) < int(sys.argv[1]), l
+    assert re.fullmatch(r"training \[[#.]+\] +\d+%( loss \S+)?(  lr \S+e[-+]\d\d)?(  norm \S+)?(  \d+ tokens/s)?(  \d+% of peak)?(  .* left)? ?", l), l' $columns
+done
 
 # --- measure: each point a process; one that is refused is a line too
 mkdir tmp && export TMPDIR=$work/tmp
@@ -128,15 +142,15 @@ if unshare -rm true 2>/dev/null; then
         grep -q "checkpoints of" err || { cat err; exit 2; }
         "$0" finetune base --data other.jsonl -o small/run --steps 60 --batch 2 --seq 128 --save-every 5 --keep 1 >out 2>err || { cat err; exit 3; }
         rm -rf small/run
-        "$0" finetune base --data other.jsonl -o small/run --steps 1500 --batch 2 --seq 64 --save-every 10 --keep 1 >out 2>err & run=$!
-        for i in $(seq 1 400); do [ -e small/run/checkpoints/step-10/state.json ] && break; sleep 0.01; done
+        "$0" finetune base --data other.jsonl -o small/run --steps 2000 --batch 2 --seq 64 --save-every 10 --keep 1 >out 2>err & run=$!
+        for i in $(seq 1 400); do ls small/run/checkpoints/step-*/state.json >/dev/null 2>&1 && break; sleep 0.01; done
         kill -STOP $run
         head -c 4000k /dev/zero > small/filler 2>/dev/null
         kill -CONT $run
         wait $run && exit 4
         grep -q "go on with --resume\|make room" err || { cat err; exit 5; }
         rm small/filler
-        "$0" finetune -o small/run --resume --steps 1500 >out 2>err || { cat err; exit 6; }
+        "$0" finetune -o small/run --resume --steps 2000 >out 2>err || { cat err; du -ab small; df -B1 small; exit 6; }
     ' "$LOAM"
     status=$?
     [ $status = 0 ] || [ $status = 77 ] || fail "a full disk, status $status"

@@ -32,7 +32,7 @@ static int open_one(enum lm_isa isa, int threads)
 int test_open_devices(void **state)
 {
     (void)state;
-    static const enum lm_isa all[] = {LM_ISA_SCALAR, LM_ISA_AVX2, LM_ISA_AVX512, LM_ISA_AVX512VNNI};
+    static const enum lm_isa all[] = {LM_ISA_SCALAR, LM_ISA_AVX2, LM_ISA_AVX512, LM_ISA_AVX512VNNI, LM_ISA_AVX512BF16};
     loam_error error;
     if (lm_device_open(&(struct lm_device_options){.reference = true, .threads = 1}, &plain, &error))
         return -1;

@@ -74,8 +74,8 @@ static void cut(const struct fixture *f, const struct splits *splits, size_t n, 
         size_t from = 0, to = 0;
         bool found = false;
         loam_error error;
-        assert_ok(lm_regex_find(splits->regexes[n], f->match, text + start, end - start, at - start, &found, &from, &to,
-                                &error),
+        assert_ok(lm_regex_find(splits->regexes[n], f->match, text + start, end - start, at - start, false, &found, &from,
+                                &to, &error),
                   &error);
         from = found ? from + start : end;
         to = found ? to + start : end;
@@ -208,9 +208,102 @@ static void endless_pattern(void **state)
     assert_ok(lm_regex_compile(pattern, sizeof pattern - 1, &regex, &error), &error);
     bool found;
     size_t start, end;
-    assert_fails(lm_regex_find(regex, f->match, text, sizeof text, 0, &found, &start, &end, &error), &error,
+    assert_fails(lm_regex_find(regex, f->match, text, sizeof text, 0, true, &found, &start, &end, &error), &error,
                  LOAM_EUNSUPPORTED, "regular expression", "64 bytes");
     lm_regex_free(regex);
+}
+
+/* Every match, the empty ones too, replaced by "~": what Oniguruma makes of it (tokenizers 0.23.3, Replace with Regex). */
+static const struct {
+    const char *regex, *wanted[2];
+} onigurumas[] = {
+    {"\\w+", {"~ ~ ~!-+~", "~、\n~\t~…\n"}},
+    {"\\W", {"aB~c_d²~का́Ⓐ~~~x", "中文b~~1234567~Ks٣ß~~"}},
+    {"[^\\w\\s]+", {"aB c_d~ का́Ⓐ~x", "中文b~\n1234567\tKs٣ß~\n"}},
+    {"[\\W_]", {"aB~c~d~~का́Ⓐ~~~x", "中文b~~1234567~Ks٣ß~~"}},
+    {"[^\\W_]+", {"~ ~_~² ~!-+~", "~、\n~\t~…\n"}},
+    {"\\b", {"~aB~ ~c_d²~ ~का́Ⓐ~!-+~x~", "~中文b~、\n~1234567~\t~Ks٣ß~…\n"}},
+    {"\\B", {"a~B c~_~d~² क~ा~́~Ⓐ!~-~+x", "中~文~b、~\n1~2~3~4~5~6~7\tK~s~٣~ß…~\n~"}},
+    {"\\h+", {"~ ~_~² का́Ⓐ!-+x", "中文~、\n~\tKs٣ß…\n"}},
+    {"\\H", {"aB~c~d~~~~~~~~~~", "~~b~~1234567~~~~~~~"}},
+    {"[\\h-]+", {"~ ~_~² का́Ⓐ!~+x", "中文~、\n~\tKs٣ß…\n"}},
+    {"[[:punct:]]", {"aB c~d² का́~~~~x", "中文b~\n1234567\tKs٣ß~\n"}},
+    {"[^[:alpha:]]", {"aB~c~d~~का~Ⓐ~~~x", "中文b~~~~~~~~~~Ks~ß~~"}},
+    {"[[:^digit:]]", {"~~~~~~~~~~~~~~~~", "~~~~~1234567~~~٣~~~"}},
+    {"\\p{Punct}", {"aB c~d² का́Ⓐ~~+x", "中文b~\n1234567\tKs٣ß~\n"}},
+    {"\\p{Han}+", {"aB c_d² का́Ⓐ!-+x", "~b、\n1234567\tKs٣ß…\n"}},
+    {"\\p{^Han}", {"~~~~~~~~~~~~~~~~", "中文~~~~~~~~~~~~~~~~~"}},
+    {"\\P{Letter}", {"aB~c~d~~क~~~~~~x", "中文b~~~~~~~~~~Ks~ß~~"}},
+    {"\\p{Upper_case letter}", {"a~ c_d² का́Ⓐ!-+x", "中文b、\n1234567\t~s٣ß…\n"}},
+    {"\\p{Lowercase_Letter}+", {"~B ~_~² का́Ⓐ!-+~", "中文~、\n1234567\tK~٣~…\n"}},
+    {"[\\p{L}&&[^\\p{Han}a-c]]+", {"a~ c_~² ~ा́Ⓐ!-+~", "中文b、\n1234567\t~٣~…\n"}},
+    {"[a-z&&[^aeiou]&&[^b]]", {"aB ~_~² का́Ⓐ!-+~", "中文b、\n1234567\tK~٣ß…\n"}},
+    {"[^a-z&&[^aeiou]]", {"~~~c~d~~~~~~~~~x", "~~b~~~~~~~~~~~s~~~~"}},
+    {"[a[\\d[b]]]+", {"~B c_d² का́Ⓐ!-+x", "中文~、\n~\tKs~ß…\n"}},
+    {"[]a]", {"~B c_d² का́Ⓐ!-+x", "中文b、\n1234567\tKs٣ß…\n"}},
+    {"^", {"~aB c_d² का́Ⓐ!-+x", "~中文b、\n~1234567\tKs٣ß…\n"}},
+    {"$", {"aB c_d² का́Ⓐ!-+x~", "中文b、~\n1234567\tKs٣ß…~\n~"}},
+    {"^.", {"~B c_d² का́Ⓐ!-+x", "~文b、\n~234567\tKs٣ß…\n"}},
+    {"(?m).+", {"~", "~"}},
+    {"(?m:b.)c?", {"aB c_d² का́Ⓐ!-+x", "中文~\n1234567\tKs٣ß…\n"}},
+    {".+", {"~", "~\n~\n"}},
+    {"(?=[A-Z])", {"a~B c_d² का́Ⓐ!-+x", "中文b、\n1234567\t~Ks٣ß…\n"}},
+    {"(?<=a)", {"a~B c_d² का́Ⓐ!-+x", "中文b、\n1234567\tKs٣ß…\n"}},
+    {"x*", {"~a~B~ ~c~_~d~²~ ~क~ा~́~Ⓐ~!~-~+~", "~中~文~b~、~\n~1~2~3~4~5~6~7~\t~K~s~٣~ß~…~\n~"}},
+    {"a{,2}b", {"aB c_d² का́Ⓐ!-+x", "中文~、\n1234567\tKs٣ß…\n"}},
+    {"\\u0061+", {"~B c_d² का́Ⓐ!-+x", "中文b、\n1234567\tKs٣ß…\n"}},
+    {"\\O", {"~~~~~~~~~~~~~~~~", "~~~~~~~~~~~~~~~~~~~"}},
+    {"(?=(\\d{3})+(?!\\d))", {"aB c_d² का́Ⓐ!-+x", "中文b、\n1~234~567\tKs٣ß…\n"}},
+    {"(?i:ſ|k)", {"aB c_d² का́Ⓐ!-+x", "中文b、\n1234567\t~~٣ß…\n"}},
+};
+static const char *const TEXTS[] = {"aB c_d² का́Ⓐ!-+x", "中文b、\n1234567\tKs٣ß…\n"};
+
+static void replace(const struct fixture *f, const struct lm_regex *regex, const char *text, struct lm_bytes *out)
+{
+    const size_t length = strlen(text);
+    loam_error error;
+    out->length = 0;
+    bool found = true, first = true;
+    for (size_t at = 0, start, end; found; first = false) {
+        assert_ok(lm_regex_find(regex, f->match, text, length, at, first, &found, &start, &end, &error), &error);
+        assert_ok(lm_bytes_append(out, text + at, (found ? start : length) - at, &error), &error);
+        if (found)
+            assert_ok(lm_bytes_append(out, "~", 1, &error), &error);
+        at = end;
+    }
+}
+
+static void oniguruma(void **state)
+{
+    struct lm_bytes got = {0};
+    loam_error error;
+    for (size_t i = 0; i < sizeof onigurumas / sizeof *onigurumas; i++) {
+        const char *const pattern = onigurumas[i].regex;
+        struct lm_regex *regex;
+        assert_ok(lm_regex_compile(pattern, strlen(pattern), &regex, &error), &error);
+        for (int k = 0; k < 2; k++) {
+            replace(*state, regex, TEXTS[k], &got);
+            if (strcmp(got.data, onigurumas[i].wanted[k]) != 0)
+                fail_msg("'%s': got '%s', wanted '%s'", pattern, got.data, onigurumas[i].wanted[k]);
+        }
+        lm_regex_free(regex);
+    }
+    lm_bytes_free(&got);
+}
+
+/* What is broken is an error, what is nested without end too. */
+static void broken_patterns(void **state)
+{
+    static const char *const broken[] = {"[", "[a", "[a&&", "[[:alpha:]", "[a[b]", "\\p{", "\\p{Nothing}", "(?m", "[^", "a\\"};
+    (void)state;
+    struct lm_regex *regex;
+    loam_error error;
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++)
+        assert_fails(lm_regex_compile(broken[i], strlen(broken[i]), &regex, &error), &error, LOAM_EFORMAT,
+                     "regular expression", broken[i]);
+    char deep[4096];
+    memset(deep, '[', sizeof deep);
+    assert_fails(lm_regex_compile(deep, sizeof deep, &regex, &error), &error, LOAM_EFORMAT, "brackets", "32");
 }
 
 int main(void)
@@ -220,6 +313,8 @@ int main(void)
         cmocka_unit_test(random_text),
         cmocka_unit_test(every_code_point),
         cmocka_unit_test(endless_pattern),
+        cmocka_unit_test(oniguruma),
+        cmocka_unit_test(broken_patterns),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -29,7 +29,8 @@ static void start(struct training *training, const char *folder, const char *dty
     const struct lm_model_options options = {.load = true, .later = true, .dtype = training->settings.dtype};
     assert_ok(lm_model_open(folder, training->device, &options, &training->model, &error), &error);
     struct lm_run_memory *memory = &training->memory;
-    assert_ok(lm_run_memory_lay_out(memory, &training->settings, training->model, 1, &error), &error);
+    /* as for two batches a step: the gradients then have places of their own all the time, and are cleared here */
+    assert_ok(lm_run_memory_lay_out(memory, &training->settings, training->model, 2, &error), &error);
     assert_ok(lm_run_memory_map(memory, test_folder(), &error), &error);
 }
 

@@ -52,6 +52,7 @@ static const char *const values[][2] = {
     {"optimizer_state", "8bit"},
     {"masters", "false"},
     {"gradients", "bf16"},
+    {"products", "f32"},
     {"fused_step", "true"},
     {"fused_clip", "exact"},
     {"offload", "optimizer,activations"},

@@ -208,6 +208,32 @@ static void state_of_another_kind(void **state)
         }
 }
 
+/* Products of bf16 numbers: each factor is off by up to 2^-9 of itself, as bf16 weights are, so the losses are by some hundredths. Where
+ * the processor has none the setting changes no bit. */
+static void products_of_bf16(void **state)
+{
+    (void)state;
+    struct lm_device *device;
+    assert_ok(lm_device_open(&(struct lm_device_options){.threads = 1}, &device, &error), &error);
+    const bool has = strcmp(lm_device_isa(device), "avx512bf16") == 0;
+    lm_device_close(device);
+    for (int family = 0; family < FAMILIES; family++)
+        for (int narrow = 0; narrow < 2; narrow++) {
+            const char *dtype = narrow ? "dtype=bf16" : "dtype=f32";
+            char words[64];
+            snprintf(words, sizeof words, "%s products=f32", dtype);
+            const char *one = run_steps(family, words, "3");
+            snprintf(words, sizeof words, "%s products=bf16", dtype);
+            const char *other = run_steps(family, words, "3");
+            assert_int_equal(same_end(one, other), !has);
+            const double apart = fabs(last_loss(one) - last_loss(other));
+            if (!(apart < 0.05))
+                fail_msg("family %d, %s: losses %g apart", family, dtype, apart);
+            if (narrow && !same_end(other, run_steps(family, dtype, "3")))
+                fail_msg("family %d: bf16 weights do not multiply bf16 numbers unless asked otherwise", family);
+        }
+}
+
 /* Weights that are no numbers: a fused step sees it at the head, before anything is stepped. */
 static void numbers_that_are_none(void **state)
 {
@@ -269,6 +295,7 @@ int main(void)
         cmocka_unit_test(weights_on_disk),
         cmocka_unit_test(resumed_with_other_switches),
         cmocka_unit_test(state_of_another_kind),
+        cmocka_unit_test(products_of_bf16),
         cmocka_unit_test(numbers_that_are_none),
         cmocka_unit_test(no_room_for_what_lies_on_disk),
     };

@@ -23,6 +23,9 @@ static const struct isa isas[] = {
 #ifdef LM_HAVE_SIMD_AVX512VNNI
     {LM_ISA_AVX512VNNI, "avx512vnni", &lm_simd_ops_avx512vnni, &lm_simd_limits_avx512vnni},
 #endif
+#ifdef LM_HAVE_SIMD_AVX512BF16
+    {LM_ISA_AVX512BF16, "avx512bf16", &lm_simd_ops_avx512bf16, &lm_simd_limits_avx512bf16},
+#endif
 };
 
 /* Asks processor and operating system (the builtins also look at which registers the system saves). */
@@ -32,6 +35,8 @@ static bool machine_has(enum lm_isa isa)
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (isa == LM_ISA_AVX2)
         return avx2;
+    if (isa == LM_ISA_AVX512BF16)
+        return machine_has(LM_ISA_AVX512VNNI) && __builtin_cpu_supports("avx512bf16");
     if (isa == LM_ISA_AVX512VNNI)
         return machine_has(LM_ISA_AVX512) && __builtin_cpu_supports("avx512vnni");
     if (isa == LM_ISA_AVX512)

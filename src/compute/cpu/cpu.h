@@ -14,7 +14,8 @@
 int lm_cpu_open(struct lm_device *device, loam_error *error);
 
 /* The tables, one for each build of simd/. Those that a build does not have are not defined. */
-extern const struct lm_ops lm_simd_ops_scalar, lm_simd_ops_avx2, lm_simd_ops_avx512, lm_simd_ops_avx512vnni;
+extern const struct lm_ops lm_simd_ops_scalar, lm_simd_ops_avx2, lm_simd_ops_avx512, lm_simd_ops_avx512vnni,
+    lm_simd_ops_avx512bf16;
 
 /* What the bench measures the machine's limits with. Results are returned so that nothing can be left out. */
 struct lm_cpu_limits {
@@ -23,7 +24,8 @@ struct lm_cpu_limits {
     float (*read)(const float *x, int64_t count);
     int64_t read_step;                        /* `count` is a multiple */
 };
-extern const struct lm_cpu_limits lm_simd_limits_scalar, lm_simd_limits_avx2, lm_simd_limits_avx512, lm_simd_limits_avx512vnni;
+extern const struct lm_cpu_limits lm_simd_limits_scalar, lm_simd_limits_avx2, lm_simd_limits_avx512,
+    lm_simd_limits_avx512vnni, lm_simd_limits_avx512bf16;
 /* Those of the instruction set that a fast device has picked. */
 const struct lm_cpu_limits *lm_cpu_limits(const struct lm_device *device);
 

@@ -1,5 +1,5 @@
 #include "blocks.h"
-#include "tile.h"
+#include "pairs.h"
 
 /* Work is cut into blocks of c. Each is one thread's from beginning to end: it packs the piece of b that it needs (at most
  * DEPTH by COLUMNS) into its own scratch and goes through ROWS rows of c at a time, so that these stay in the second cache
@@ -23,9 +23,20 @@ struct job {
     float *sums;                           /* [ROWS, SUMS_STRIDE] where kept aside */
 };
 
+/* Of bf16 numbers two neighbours along k take one place of four bytes, here and in all that follows. */
+static bool in_pairs(const struct lm_matmul *op)
+{
+    return LM_PAIR_PRODUCTS && op->narrow && !lm_dtype_is_block(op->b.dtype);
+}
+
+static int64_t places(const struct lm_matmul *op)
+{
+    return in_pairs(op) ? (op->k + 1) / 2 : op->k;
+}
+
 static size_t packed_b(const struct lm_matmul *op)
 {
-    size_t depth = op->k < DEPTH ? lm_round_up((size_t)op->k, LM_TILE_DEPTH) : DEPTH;
+    size_t depth = places(op) < DEPTH ? lm_round_up((size_t)places(op), LM_TILE_DEPTH) : DEPTH;
     return depth * COLUMNS;
 }
 
@@ -144,8 +155,11 @@ static void pack_b(const struct job *job, int64_t from, int64_t depth, float *to
         float *panel = to + p * LM_TILE_COLUMNS;
         for (int64_t j = 0; j < job->columns; j += LM_TILE_COLUMNS, panel += LM_TILE_DEPTH * LM_TILE_COLUMNS) {
             int64_t columns = least(job->columns - j, LM_TILE_COLUMNS);
-            (lm_dtype_is_block(job->op->b.dtype) ? pack_b_blocks : turned ? pack_b_turned : pack_b_plain)(
-                &job->op->b, from + p, deep, job->column + j, columns, panel);
+            if (in_pairs(job->op))
+                lm_simd_pairs_b(&job->op->b, job->op->k, turned, from + p, deep, job->column + j, columns, panel);
+            else
+                (lm_dtype_is_block(job->op->b.dtype) ? pack_b_blocks : turned ? pack_b_turned : pack_b_plain)(
+                    &job->op->b, from + p, deep, job->column + j, columns, panel);
         }
     }
 }
@@ -195,21 +209,38 @@ static void pack_a_turned(const struct lm_matrix *a, int64_t row, int64_t rows, 
     }
 }
 
+static void all_panels(const struct lm_matmul *op, int64_t row, int64_t rows, int64_t from, int64_t depth, float *to)
+{
+    if (in_pairs(op))
+        lm_simd_pairs_a_turned(&op->a, op->k, row, rows, from, depth, to);
+    else
+        pack_a_turned(&op->a, row, rows, from, depth, to);
+}
+
+static void one_panel(const struct lm_matmul *op, int64_t row, int64_t rows, int64_t from, int64_t depth, float *to)
+{
+    if (in_pairs(op))
+        lm_simd_pairs_a(&op->a, op->k, row, rows, from, depth, to);
+    else
+        pack_a_plain(&op->a, row, rows, from, depth, to);
+}
+
 /* c, or sums for it, of `rows` rows from `row` on += or = the products over [from, from + depth), depth <= LM_TILE_DEPTH. */
 static void run_depth(const struct job *job, int64_t row, int64_t rows, int64_t from, int64_t depth, const float *b, float *c,
                       int64_t c_stride, bool add, const float *bias)
 {
     enum lm_tile_layout layout = job->op->transpose_a ? LM_TILE_PANEL : LM_TILE_BY_ROW;
+    const bool pairs = in_pairs(job->op);
     if (layout == LM_TILE_PANEL)
-        pack_a_turned(&job->op->a, row, rows, from, depth, job->a);
+        all_panels(job->op, row, rows, from, depth, job->a);
     for (int64_t i = 0; i < rows; i += LM_TILE_ROWS) {
         int64_t high = rows - i < LM_TILE_ROWS ? rows - i : LM_TILE_ROWS;
         const float *a = layout == LM_TILE_PANEL ? job->a + i / LM_TILE_ROWS * LM_TILE_DEPTH * 16 : job->a;
         if (layout == LM_TILE_BY_ROW)
-            pack_a_plain(&job->op->a, row + i, high, from, depth, job->a);
+            one_panel(job->op, row + i, high, from, depth, job->a);
         for (int64_t j = 0; j < job->columns; j += LM_TILE_COLUMNS) {
             int64_t wide = job->columns - j < LM_TILE_COLUMNS ? job->columns - j : LM_TILE_COLUMNS;
-            lm_simd_tile(layout, high, depth, a, b + j * LM_TILE_DEPTH, LM_TILE_COLUMNS, c + i * c_stride + j, c_stride,
+            (pairs ? lm_simd_tile_pairs : lm_simd_tile)(layout, high, depth, a, b + j * LM_TILE_DEPTH, LM_TILE_COLUMNS, c + i * c_stride + j, c_stride,
                          wide, add, bias ? bias + j : NULL);
         }
     }
@@ -229,19 +260,20 @@ static void load_c(const struct job *job, int64_t row, int64_t rows)
 static void store_c(const struct job *job, int64_t row, int64_t rows)
 {
     const struct lm_matrix *c = &job->op->c;
+    const bool pairs = in_pairs(job->op);
     for (int64_t i = 0; i < rows; i++) {
         const int64_t at = (job->row + row + i) * c->stride + job->column;
         const float *sums = job->sums + i * SUMS_STRIDE;
         for (int64_t j = 0; j < job->columns; j += LM_W)
             if (c->dtype == LM_BF16)
-                vstore_bf16_n((uint16_t *)c->data + at + j, vload(sums + j), job->columns - j);
+                (pairs ? vstore_narrow_n : vstore_bf16_n)((uint16_t *)c->data + at + j, vload(sums + j), job->columns - j);
             else
                 vstore_n((float *)c->data + at + j, vload(sums + j), job->columns - j);
     }
 }
 
 /* One piece of a block: `rows` rows from `row` of the block on, places [outer, end) of k. A block of one piece keeps its sums from
- * the first place to the last: where c is BF16 it always is one, so that it is rounded once. */
+ * the first place to the last: where c is BF16 and k longer than a piece it always is one, so that it is rounded once. */
 static void run_piece(const struct job *job, int64_t row, int64_t rows, int64_t outer, int64_t end, bool only)
 {
     const struct lm_matmul *op = job->op;
@@ -254,14 +286,15 @@ static void run_piece(const struct job *job, int64_t row, int64_t rows, int64_t 
     for (int64_t from = outer; from < end; from += LM_TILE_DEPTH)
         run_depth(job, job->row + row, rows, from, least(end - from, LM_TILE_DEPTH), job->b + (from - outer) * COLUMNS, c, stride,
                   op->add || from, from ? NULL : bias);
-    if (aside && (!only || end == op->k))
+    if (aside && (!only || end == places(op)))
         store_c(job, row, rows);
 }
 
 static void run_job(const struct job *job)
 {
-    for (int64_t outer = 0; outer < job->op->k; outer += DEPTH) {
-        const int64_t end = least(job->op->k, outer + DEPTH);
+    const int64_t all = places(job->op);
+    for (int64_t outer = 0; outer < all; outer += DEPTH) {
+        const int64_t end = least(all, outer + DEPTH);
         for (int64_t from = outer; from < end; from += LM_TILE_DEPTH)
             pack_b(job, from, least(end - from, LM_TILE_DEPTH), job->b + (from - outer) * COLUMNS);
         for (int64_t i = 0; i < job->rows; i += ROWS)
@@ -298,7 +331,7 @@ static void cut(const struct lm_device *device, const struct lm_matmul *op, int6
     for (int64_t wide = least_wide; wide < least_wide + most; wide++)
         for (int64_t high = 1; high <= 2 * most; high++) {
             int64_t r = share(op->m, high, LM_TILE_ROWS), c = share(op->n, wide, LM_TILE_COLUMNS);
-            if (op->c.dtype == LM_BF16 && r > ROWS)
+            if (op->c.dtype == LM_BF16 && places(op) > DEPTH && r > ROWS)
                 r = ROWS;
             double one = cost(device, op, r, c);
             if (best > 0 && one >= best)

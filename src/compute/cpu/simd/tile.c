@@ -12,8 +12,8 @@ LM_INLINE void finish(vf low, vf high, float *c, int64_t columns, bool add)
         vstore_n(c + LM_W, high, columns - LM_W);
 }
 
-/* Inlined with constant rows, row and step: the sums then live in registers. */
-LM_INLINE void tile(const int rows, const int64_t row, const int64_t step, int64_t k, const float *a, const float *b,
+/* Inlined with constant rows, row, step and pairs: the sums then live in registers. */
+LM_INLINE void tile(const int rows, const int64_t row, const int64_t step, const bool pairs, int64_t k, const float *a, const float *b,
                     int64_t b_stride, float *c, int64_t c_stride, int64_t columns, bool add, const float *bias)
 {
     vf low[LM_TILE_ROWS], high[LM_TILE_ROWS];
@@ -27,9 +27,8 @@ LM_INLINE void tile(const int rows, const int64_t row, const int64_t step, int64
     for (int64_t p = 0; p < k; p++) {
         vf b_low = vload(b), b_high = vload(b + LM_W);
         LM_UNROLL for (int i = 0; i < rows; i++) {
-            vf one = vset(a[i * row]);
-            low[i] = vfma(one, b_low, low[i]);
-            high[i] = vfma(one, b_high, high[i]);
+            low[i] = pairs ? vpairs(a + i * row, b_low, low[i]) : vfma(vset(a[i * row]), b_low, low[i]);
+            high[i] = pairs ? vpairs(a + i * row, b_high, high[i]) : vfma(vset(a[i * row]), b_high, high[i]);
         }
         a += step;
         b += b_stride;
@@ -44,38 +43,38 @@ LM_INLINE void tile(const int rows, const int64_t row, const int64_t step, int64
         finish(low[i] + bias_low, high[i] + bias_high, c + i * c_stride, columns, add);
 }
 
-#define CASE(n, row, step)                                                                                            \
+#define CASE(n, row, step, pairs)                                                                                            \
     case n:                                                                                                           \
-        tile(n, row, step, k, a, b, b_stride, c, c_stride, columns, add, bias);                                       \
+        tile(n, row, step, pairs, k, a, b, b_stride, c, c_stride, columns, add, bias);                                       \
         break;
 #if defined(LM_SANITIZED)
-#define CASES(row, step)                                                                                              \
+#define CASES(row, step, pairs)                                                                                              \
     default:                                                                                                          \
-        tile((int)rows, row, step, k, a, b, b_stride, c, c_stride, columns, add, bias);
+        tile((int)rows, row, step, pairs, k, a, b, b_stride, c, c_stride, columns, add, bias);
 #elif defined(LM_SIMD_AVX512)
-#define CASES(row, step)                                                                                              \
-    CASE(1, row, step) CASE(2, row, step) CASE(3, row, step) CASE(4, row, step) CASE(5, row, step)                    \
-    CASE(6, row, step) CASE(7, row, step) CASE(8, row, step) CASE(9, row, step) CASE(10, row, step)                   \
-    CASE(11, row, step) CASE(12, row, step) CASE(13, row, step) CASE(14, row, step)
+#define CASES(row, step, pairs)                                                                                              \
+    CASE(1, row, step, pairs) CASE(2, row, step, pairs) CASE(3, row, step, pairs) CASE(4, row, step, pairs) CASE(5, row, step, pairs)                    \
+    CASE(6, row, step, pairs) CASE(7, row, step, pairs) CASE(8, row, step, pairs) CASE(9, row, step, pairs) CASE(10, row, step, pairs)                   \
+    CASE(11, row, step, pairs) CASE(12, row, step, pairs) CASE(13, row, step, pairs) CASE(14, row, step, pairs)
 #elif defined(LM_SIMD_AVX2)
-#define CASES(row, step)                                                                                              \
-    CASE(1, row, step) CASE(2, row, step) CASE(3, row, step) CASE(4, row, step) CASE(5, row, step) CASE(6, row, step)
+#define CASES(row, step, pairs)                                                                                              \
+    CASE(1, row, step, pairs) CASE(2, row, step, pairs) CASE(3, row, step, pairs) CASE(4, row, step, pairs) CASE(5, row, step, pairs) CASE(6, row, step, pairs)
 #else
-#define CASES(row, step) CASE(1, row, step) CASE(2, row, step) CASE(3, row, step) CASE(4, row, step)
+#define CASES(row, step, pairs) CASE(1, row, step, pairs) CASE(2, row, step, pairs) CASE(3, row, step, pairs) CASE(4, row, step, pairs)
 #endif
 
 /* One function a layout: the compiler's registers are then not shared out among all of them. */
-#define LAYOUT(name, row, step)                                                                                       \
+#define LAYOUT(name, row, step, pairs)                                                                                       \
     static void name(int64_t rows, int64_t k, const float *a, const float *b, int64_t b_stride, float *c,             \
                      int64_t c_stride, int64_t columns, bool add, const float *bias)                                  \
     {                                                                                                                 \
         switch (rows) {                                                                                               \
-            CASES(row, step)                                                                                          \
+            CASES(row, step, pairs)                                                                                          \
         }                                                                                                             \
     }
-LAYOUT(tile_by_row, LM_TILE_STRIDE, 1)
-LAYOUT(tile_by_column, 1, LM_TILE_STRIDE)
-LAYOUT(tile_panel, 1, 16)
+LAYOUT(tile_by_row, LM_TILE_STRIDE, 1, false)
+LAYOUT(tile_by_column, 1, LM_TILE_STRIDE, false)
+LAYOUT(tile_panel, 1, 16, false)
 
 void lm_simd_tile(enum lm_tile_layout layout, int64_t rows, int64_t k, const float *a, const float *b, int64_t b_stride,
                   float *c, int64_t c_stride, int64_t columns, bool add, const float *bias)
@@ -87,3 +86,14 @@ void lm_simd_tile(enum lm_tile_layout layout, int64_t rows, int64_t k, const flo
     else
         tile_panel(rows, k, a, b, b_stride, c, c_stride, columns, add, bias);
 }
+
+#if LM_PAIR_PRODUCTS
+LAYOUT(pairs_by_row, LM_TILE_STRIDE, 1, true)
+LAYOUT(pairs_panel, 1, 16, true)
+
+void lm_simd_tile_pairs(enum lm_tile_layout layout, int64_t rows, int64_t k, const float *a, const float *b, int64_t b_stride,
+                        float *c, int64_t c_stride, int64_t columns, bool add, const float *bias)
+{
+    (layout == LM_TILE_BY_ROW ? pairs_by_row : pairs_panel)(rows, k, a, b, b_stride, c, c_stride, columns, add, bias);
+}
+#endif

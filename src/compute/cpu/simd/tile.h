@@ -28,5 +28,11 @@ enum lm_tile_layout { LM_TILE_BY_ROW, LM_TILE_BY_COLUMN, LM_TILE_PANEL };
  * columns <= LM_TILE_COLUMNS. `bias` has `columns` readable floats. */
 void lm_simd_tile(enum lm_tile_layout layout, int64_t rows, int64_t k, const float *a, const float *b, int64_t b_stride,
                   float *c, int64_t c_stride, int64_t columns, bool add, const float *bias);
+#if LM_PAIR_PRODUCTS
+#define lm_simd_tile_pairs LM_SIMD(lm_simd_tile_pairs)
+/* The same over pairs of bf16 numbers in a and b, k of them (pairs.h). Not by column. */
+void lm_simd_tile_pairs(enum lm_tile_layout layout, int64_t rows, int64_t k, const float *a, const float *b, int64_t b_stride,
+                        float *c, int64_t c_stride, int64_t columns, bool add, const float *bias);
+#endif
 
 #endif

@@ -6,8 +6,8 @@
  *     float dot = vsum(sum);
  *
  * GCC's vector extension gives + - * / and the integer operations; only what it lacks is written per instruction set here.
- * CMake compiles this folder once for each of them, with LM_SIMD_SCALAR, LM_SIMD_AVX2, LM_SIMD_AVX512 or
- * LM_SIMD_AVX512VNNI (AVX-512 with products of bytes) defined. The scalar
+ * CMake compiles this folder once for each of them, with LM_SIMD_SCALAR, LM_SIMD_AVX2, LM_SIMD_AVX512, LM_SIMD_AVX512VNNI (AVX-512
+ * with products of bytes) or LM_SIMD_AVX512BF16 (and with products of bf16) defined. The scalar
  * build is plain C with vectors of four, which any compiler target turns into what it has.
  */
 #ifndef LOAM_COMPUTE_CPU_SIMD_VECTOR_H
@@ -17,6 +17,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(LM_SIMD_AVX512BF16)
+#define LM_SIMD_AVX512VNNI 1
+#define LM_PAIR_PRODUCTS 1
+#else
+#define LM_PAIR_PRODUCTS 0
+#endif
 #if defined(LM_SIMD_AVX512VNNI)
 #define LM_SIMD_AVX512 1
 #endif
@@ -115,6 +121,18 @@ LM_INLINE vf vfma(vf a, vf b, vf c)
     return a * b + c;
 #endif
 }
+
+#if LM_PAIR_PRODUCTS
+/* c + the products of 16 pairs of bf16 numbers, the second of each pair first; `one` is a pair for all places. */
+LM_INLINE vf vpairs(const float *one, vf b, vf c)
+{
+    int32_t pair;    /* as a float it could be a NaN that a move makes quiet */
+    memcpy(&pair, one, sizeof pair);
+    return (vf)_mm512_dpbf16_ps((__m512)c, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)b);
+}
+#else
+#define vpairs(one, b, c) (c)    /* never reached */
+#endif
 
 LM_INLINE vf vfnma(vf a, vf b, vf c)
 {
@@ -261,6 +279,16 @@ LM_INLINE void vstore_bf16_n(uint16_t *x, vf v, int64_t n)
     }
     for (int64_t i = 0; i < n; i++)
         x[i] = half[i];
+}
+
+/* The same in one instruction, with 0 for what is subnormal. */
+LM_INLINE void vstore_narrow_n(uint16_t *x, vf v, int64_t n)
+{
+#if LM_PAIR_PRODUCTS
+    _mm256_mask_storeu_epi16(x, (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1), (__m256i)_mm512_cvtneps_pbh((__m512)v));
+#else
+    vstore_bf16_n(x, v, n);
+#endif
 }
 
 /* Either of the two types that weights have. */
