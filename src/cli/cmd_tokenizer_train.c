@@ -3,6 +3,7 @@
 #include "tokenizer/tokenizer.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* A model's tokenizer is part of it: with another one its ids mean nothing. */
 static int refuse_model(const char *directory, loam_error *error)
@@ -20,6 +21,18 @@ static int refuse_model(const char *directory, loam_error *error)
     return lm_fail(error, LOAM_EUSAGE, "%s: holds a model with its tokenizer already; choose another directory", directory);
 }
 
+/* Found out before the work, not behind it: whether the result can be written there. */
+static int prepare(const char *directory, bool *made, loam_error *error)
+{
+    *made = !lm_file_exists(directory);
+    int code = refuse_model(directory, error);
+    if (code == LOAM_OK)
+        code = lm_make_directories(directory, error);
+    if (code == LOAM_OK && access(directory, W_OK | X_OK) != 0)
+        code = lm_fail(error, LOAM_EIO, "%s: nothing can be written there: %s", directory, "no permission");
+    return code;
+}
+
 int command_tokenizer_train(const struct arguments *arguments)
 {
     const char *directory = needed(arguments, OPT_OUT), *kind = arguments->values[OPT_KIND].text;
@@ -27,7 +40,8 @@ int command_tokenizer_train(const struct arguments *arguments)
     if (!directory || (!words && !needed(arguments, OPT_VOCAB_SIZE)))
         return EXIT_USAGE;
     loam_error error;
-    if (refuse_model(directory, &error) != LOAM_OK)
+    bool made;
+    if (prepare(directory, &made, &error) != LOAM_OK)
         return complain_error(&error);
     struct progress progress;
     progress_init(&progress);
@@ -48,11 +62,12 @@ int command_tokenizer_train(const struct arguments *arguments)
     struct lm_tokenizer *tokenizer;
     int code = lm_tokenizer_train(&training, &tokenizer, &error);
     progress_clear(&progress);
-    if (code != LOAM_OK)
+    if (code != LOAM_OK) {
+        if (made)
+            rmdir(directory);
         return complain_error(&error);
-    code = lm_make_directories(directory, &error);
-    if (code == LOAM_OK)
-        code = lm_tokenizer_save(tokenizer, directory, &error);
+    }
+    code = lm_tokenizer_save(tokenizer, directory, &error);
     if (code == LOAM_OK)
         note("%s: a tokenizer of %d tokens", directory, (int)lm_tokenizer_size(tokenizer));
     lm_tokenizer_free(tokenizer);

@@ -125,7 +125,7 @@ static int why(struct lm_http_call *call, CURLcode result)
         return lm_fail(error, LOAM_EIO, "%s: the connection ended before the answer did", call->place);
     curl_easy_getinfo(call->easy, CURLINFO_OS_ERRNO, &system);
     if (result == CURLE_COULDNT_CONNECT && system)
-        return lm_fail(error, LOAM_EIO, "%s: no connection: %s", call->place, strerror((int)system));
+        return lm_fail_errno(error, (int)system, "%s: no connection", call->place);
     return lm_fail(error, LOAM_EIO, "%s: %s", call->place, curl_easy_strerror(result));    /* libcurl's fixed texts */
 }
 

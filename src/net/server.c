@@ -260,7 +260,7 @@ static int start_daemon(struct lm_http_server *server, loam_error *error)
         MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
         MHD_OPTION_NOTIFY_CONNECTION, watch_connection, server,
         MHD_OPTION_END);
-    return server->daemon ? LOAM_OK : lm_fail(error, LOAM_EIO, "the HTTP server does not start: %s", strerror(errno));
+    return server->daemon ? LOAM_OK : lm_fail_errno(error, errno, "the HTTP server does not start");
 }
 
 static int start_handlers(struct lm_http_server *server, loam_error *error)

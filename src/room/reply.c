@@ -211,7 +211,7 @@ static bool beginning(struct lm_reply *reply, bool all)
     const size_t name = own_name(reply, text, length);
     if (name) {
         drop(held, skip + name);
-        return beginning(reply, all);
+        return line_begins(reply, all) && beginning(reply, all);    /* a tag may stand behind the name */
     }
     const enum pass pass = is_pass(text, length, all);
     if (pass == PASS_YES) {

@@ -35,6 +35,14 @@ printf 'the naïve fox' | tokenizer show model other --compare --json >compared 
 python3 -c 'import json,sys
 a, b = json.load(open("compared")); assert a["tokens"] == b["tokens"] == int(sys.argv[1]) and a["bytes"] == 14, a' "$count" || fail "compare: $(cat compared)"
 
+# Where the result cannot be written is said before the work; a training that fails leaves no folder behind.
+printf x >taken
+tokenizer train nothing.txt --vocab-size 320 -o taken >out 2>err; [ $? = 1 ] || fail "a file as the folder: status"
+grep -q '^loam: taken: ' err || fail "a file as the folder: $(cat err)"
+tokenizer train nothing.txt --vocab-size 320 -o fresh >out 2>err; [ $? = 1 ] || fail "no text: status"
+grep -q 'nothing.txt' err || fail "no text: $(cat err)"
+[ ! -e fresh ] || fail "no text: a folder was left behind"
+
 # What fine-tuning trains on: the assistant's words and its end of turn, and nothing else.
 echo '{"messages":[{"role":"user","content":"the fox"},{"role":"assistant","content":"the dog"}]}' >chat.jsonl
 tokenizer show model --conversations --template chatml <chat.jsonl >shown 2>err || fail "conversations: $(cat err)"
