@@ -1,8 +1,8 @@
-# Writes the files of FOLDER as C, as the header has them: cmake -D FOLDER=src/serve/pages -D OUTPUT=pages_data.c -D HEADER=serve/pages.h
-# -D TYPE=page -D TABLE=pages -D COUNT=page_count -P cmake/pages.cmake
+# Writes the files of FOLDER as a struct lm_site (net/site.h): cmake -D FOLDER=src/serve/pages -D OUTPUT=pages_data.c -D SITE=serve_site
+# -P cmake/pages.cmake
 file(GLOB files ${FOLDER}/*)
 list(SORT files)
-set(text "/* Made by cmake/pages.cmake. */\n#include \"${HEADER}\"\n")
+set(text "/* Made by cmake/pages.cmake. */\n#include \"net/net.h\"\n")
 set(table "")
 set(number 0)
 foreach(file ${files})
@@ -16,5 +16,6 @@ foreach(file ${files})
     string(APPEND table "    {\"${name}\", page_${number}, ${length}},\n")
     math(EXPR number "${number} + 1")
 endforeach()
-string(APPEND text "const struct ${TYPE} ${TABLE}[] = {\n${table}};\nconst size_t ${COUNT} = ${number};\n")
+string(APPEND text "static const struct lm_site_file files[] = {\n${table}};\n"
+    "extern const struct lm_site ${SITE};\nconst struct lm_site ${SITE} = {files, ${number}};\n")
 file(WRITE ${OUTPUT} "${text}")

@@ -107,6 +107,13 @@ static int by_offset(const void *left, const void *right)
     return a->offset != b->offset ? (a->offset > b->offset ? 1 : -1) : by_index(a, b);
 }
 
+static int by_end(const void *left, const void *right)
+{
+    const struct lm_place *a = *(struct lm_place *const *)left, *b = *(struct lm_place *const *)right;
+    const size_t x = a->offset + a->bytes, y = b->offset + b->bytes;
+    return x != y ? (x > y ? 1 : -1) : by_index(a, b);
+}
+
 /* The lowest place from `base` on that is free of the `count` places of `near`, which are sorted by offset. */
 static size_t lowest(struct lm_place *const *near, size_t count, size_t base, size_t bytes)
 {
@@ -120,7 +127,8 @@ static size_t lowest(struct lm_place *const *near, size_t count, size_t base, si
     return at;
 }
 
-/* The highest place that ends at `limit` or before and is free of those; below `base`: there is none. */
+/* The highest place that ends at `limit` or before and is free of those, sorted by their ends here (they need not live together, so that
+ * one that begins lower may reach higher); SIZE_MAX: there is none from `base` on. */
 static size_t highest(struct lm_place *const *near, size_t count, size_t base, size_t limit, size_t bytes)
 {
     size_t end = limit;
@@ -131,7 +139,7 @@ static size_t highest(struct lm_place *const *near, size_t count, size_t base, s
             return end - bytes;
         end = near[i]->offset < end ? near[i]->offset : end;
     }
-    return end >= base + bytes ? end - bytes : 0;
+    return end >= base + bytes ? end - bytes : SIZE_MAX;
 }
 
 /* The first moment at which something comes that stays to the last one. */
@@ -145,9 +153,10 @@ static int32_t turning_point(struct lm_place *const *order, size_t count)
     return turn;
 }
 
-/* Places `order` one after the other; gives the end of all, or SIZE_MAX. `near` has room for all. With a limit, what comes
- * from the turning point on is put from above, so that what grows (gradients) and what shrinks (activations) meet in the middle. */
-static size_t place_all(struct lm_place **order, size_t count, size_t base, size_t limit, struct lm_place **near)
+/* Places `order` one after the other; gives the end of all, or SIZE_MAX where that is not below `best`. `near` has room for all. With a
+ * limit, what comes from the turning point on is put from above, so that what grows (gradients) and what shrinks (activations) meet in
+ * the middle. */
+static size_t place_all(struct lm_place **order, size_t count, size_t base, size_t limit, size_t best, struct lm_place **near)
 {
     const int32_t turn = turning_point(order, count);
     size_t most = base;
@@ -157,10 +166,10 @@ static size_t place_all(struct lm_place **order, size_t count, size_t base, size
         for (size_t j = 0; j < i; j++)
             if (order[j]->first <= place->last && place->first <= order[j]->last)
                 near[beside++] = order[j];
-        qsort(near, beside, sizeof *near, by_offset);
         const bool above = limit && place->first >= turn;
+        qsort(near, beside, sizeof *near, above ? by_end : by_offset);
         const size_t at = above ? highest(near, beside, base, limit, place->bytes) : lowest(near, beside, base, place->bytes);
-        if (at < base || !put_at(place, at, &end) || (limit && end > limit))
+        if (at == SIZE_MAX || !put_at(place, at, &end) || (limit && end > limit) || end >= best)
             return SIZE_MAX;
         most = end > most ? end : most;
     }
@@ -214,13 +223,13 @@ void lm_layout_pack(struct lm_layout *layout)
         if (limit && limit >= best)
             break;
         qsort(order, count, sizeof *order, orders[i % ORDERS]);
-        end = place_all(order, count, base, limit, order + count);
+        end = place_all(order, count, base, limit, best, order + count);
         if (end < best)
             best = end, chosen = i;
     }
     if (!layout->failed) {    /* the best again */
         qsort(order, count, sizeof *order, orders[chosen % ORDERS]);
-        place_all(order, count, base, chosen < ORDERS ? 0 : limit_of(live, chosen / ORDERS - 1), order + count);
+        place_all(order, count, base, chosen < ORDERS ? 0 : limit_of(live, chosen / ORDERS - 1), SIZE_MAX, order + count);
     }
     layout->size = best;
     if (best == SIZE_MAX)

@@ -10,31 +10,6 @@
 
 /* --- What is typed --- */
 
-/* The next line without its end, free()'s to take back; NULL: the input has ended, or the program is to. */
-static char *next_line(const struct chat *chat, const char *prompt, size_t *length)
-{
-    if (chat->terminal) {
-        char *line;
-        while (!(line = prompt_line(prompt)) && interrupted()) {    /* Ctrl-C at the prompt: a fresh one */
-            forget_interrupt();
-            putchar('\n');
-        }
-        *length = line ? strlen(line) : 0;
-        return line;
-    }
-    char *line = NULL;
-    size_t room = 0;
-    const ssize_t got = getline(&line, &room, stdin);
-    if (got < 0) {
-        free(line);
-        return NULL;
-    }
-    *length = (size_t)got;
-    while (*length && (line[*length - 1] == '\n' || line[*length - 1] == '\r'))
-        line[--*length] = 0;
-    return line;
-}
-
 static bool ends_block(const char *line, size_t length)
 {
     return length >= 3 && !memcmp(line + length - 3, "\"\"\"", 3);
@@ -45,7 +20,7 @@ static int read_block(const struct chat *chat, struct lm_bytes *message, loam_er
 {
     for (;;) {
         size_t length;
-        char *line = next_line(chat, "... ", &length);
+        char *line = prompt_input(chat->terminal, "... ", &length);
         if (!line)
             return LOAM_OK;
         const bool last = ends_block(line, length);
@@ -69,7 +44,7 @@ static int gather(const struct chat *chat, const char *line, size_t length, stru
     int code = lm_bytes_append(message, line, length, error);
     while (code == LOAM_OK && chat->terminal && message->length && message->data[message->length - 1] == '\\') {
         message->data[message->length - 1] = '\n';
-        char *more = next_line(chat, "... ", &length);
+        char *more = prompt_input(chat->terminal, "... ", &length);
         if (!more)
             break;
         code = lm_bytes_append(message, more, length, error);
@@ -106,7 +81,7 @@ static int talk(struct chat *chat)
     bool over = false;
     size_t length;
     char *line = NULL;
-    while (!over && !ended(chat) && (line = next_line(chat, "> ", &length))) {
+    while (!over && !ended(chat) && (line = prompt_input(chat->terminal, "> ", &length))) {
         struct lm_bytes message = {0};
         loam_error error;
         if (gather(chat, line, length, &message, &error) != LOAM_OK)

@@ -162,6 +162,29 @@ char *prompt_line(const char *prompt)
     return line;
 }
 
+char *prompt_input(bool terminal, const char *prompt, size_t *length)
+{
+    char *line = NULL;
+    size_t room = 0;
+    if (terminal) {
+        while (!(line = prompt_line(prompt)) && interrupted()) {
+            forget_interrupt();
+            putchar('\n');
+        }
+        *length = line ? strlen(line) : 0;
+        return line;
+    }
+    const ssize_t got = getline(&line, &room, stdin);
+    if (got < 0) {
+        free(line);
+        return NULL;
+    }
+    *length = (size_t)got;
+    while (*length && (line[*length - 1] == '\n' || line[*length - 1] == '\r'))
+        line[--*length] = 0;
+    return line;
+}
+
 void prompt_history_load(const char *path)
 {
     use_own_reading();

@@ -150,29 +150,6 @@ static bool run_command(struct room_talk *talk, const char *line, int *status)
 
 /* --- Lines --- */
 
-static char *next_line(const struct room_talk *talk, size_t *length)
-{
-    char *line = NULL;
-    size_t room = 0;
-    if (talk->terminal) {
-        while (!(line = prompt_line("> ")) && interrupted()) {
-            forget_interrupt();
-            putchar('\n');
-        }
-        *length = line ? strlen(line) : 0;
-        return line;
-    }
-    const ssize_t got = getline(&line, &room, stdin);
-    if (got < 0) {
-        free(line);
-        return NULL;
-    }
-    *length = (size_t)got;
-    while (*length && (line[*length - 1] == '\n' || line[*length - 1] == '\r'))
-        line[--*length] = 0;
-    return line;
-}
-
 static int post(struct room_talk *talk, const char *text, size_t length)
 {
     const struct lm_post post = {.who = {"local", talk->name, true}, .text = text, .length = length, .position = -1};
@@ -215,7 +192,7 @@ int room_talk(struct room_talk *talk)
     if (talk->terminal)
         prompt_watch(room_show_descriptor(talk->show), show_above, talk);
     follow(talk);    /* a round that was left half done goes on */
-    while (!over && !(talk->terminal ? end_wanted() : stop_wanted()) && !ferror(stdout) && (line = next_line(talk, &length))) {
+    while (!over && !(talk->terminal ? end_wanted() : stop_wanted()) && !ferror(stdout) && (line = prompt_input(talk->terminal, "> ", &length))) {
         over = take_line(talk, line, length, &status);
         free(line);
     }

@@ -79,9 +79,10 @@ static void from_syllables(struct lm_random *random, char word[LM_WORD_MOST])
     size_t syllables = 1 + lm_random_below(random, 4), length = 0;
     for (size_t i = 0; i < syllables; i++) {
         char piece[8];
-        int size = snprintf(piece, sizeof piece, "%s%s%s", any(random, onsets, sizeof onsets / sizeof *onsets),
-                            any(random, nuclei, sizeof nuclei / sizeof *nuclei),
-                            any(random, codas, sizeof codas / sizeof *codas));
+        const char *coda = any(random, codas, sizeof codas / sizeof *codas);
+        const char *nucleus = any(random, nuclei, sizeof nuclei / sizeof *nuclei);
+        const char *onset = any(random, onsets, sizeof onsets / sizeof *onsets);
+        int size = snprintf(piece, sizeof piece, "%s%s%s", onset, nucleus, coda);
         if (length + (size_t)size > 13)
             break;
         memcpy(word + length, piece, (size_t)size);

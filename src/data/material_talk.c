@@ -94,8 +94,8 @@ static void story_of_friends(struct lm_maker *m, struct lm_exchange *x, const ch
 {
     const char *other = LM_ANY(m, animals), *place = LM_ANY(m, places);
     lm_answer(m, x, "Once there was a %s %s who lived by the %s. ", LM_ANY(m, looks), animal, place);
-    lm_answer(m, x, "The %s wanted a friend. %s, a %s %s came to the %s. ", animal, LM_ANY(m, times), LM_ANY(m, looks), other,
-              place);
+    const char *look = LM_ANY(m, looks), *time = LM_ANY(m, times);
+    lm_answer(m, x, "The %s wanted a friend. %s, a %s %s came to the %s. ", animal, time, look, other, place);
     lm_answer(m, x, "It had a %s. \"Do you want to play with me?\" it said. ", LM_ANY(m, things));
     lm_answer(m, x, "From that day on they were friends, and both were %s.", LM_ANY(m, feelings));
 }
@@ -106,8 +106,8 @@ static void story_of_trip(struct lm_maker *m, struct lm_exchange *x, const char 
     lm_answer(m, x, "%s and a %s went to the %s. ", name, animal, place);
     lm_answer(m, x, "They took a %s with them. On the way it began to rain. ", thing);
     lm_answer(m, x, "\"We can hide in the %s,\" said %s. ", LM_ANY(m, places), name);
-    lm_answer(m, x, "When the sun came back, the %s found a %s. They were %s all the way home.", animal, LM_ANY(m, things),
-              LM_ANY(m, feelings));
+    const char *feeling = LM_ANY(m, feelings), *found = LM_ANY(m, things);
+    lm_answer(m, x, "When the sun came back, the %s found a %s. They were %s all the way home.", animal, found, feeling);
 }
 
 void lm_task_story(struct lm_maker *m, struct lm_exchange *x)

@@ -98,5 +98,6 @@ void lm_event_reader_free(struct lm_event_reader *reader);
 
 #include "client.h"     /* requests to others */
 #include "secrets.h"    /* keys and tokens */
+#include "site.h"       /* pages that stand in the program */
 
 #endif

@@ -6,6 +6,23 @@
 
 enum { ROWS = 256, LEAST_INDEXED = 3 };    /* characters: shorter ones are in no trigram */
 
+/* --- A question to the database: the ledger is locked from its begin to its end --- */
+
+static int query_begin(struct lm_ledger *ledger, enum lm_statement which, sqlite3_stmt **statement, loam_error *error)
+{
+    pthread_mutex_lock(&ledger->lock);
+    *statement = lm_sql_get(ledger, which, error);
+    return *statement ? LOAM_OK : LOAM_EIO;
+}
+
+static int query_end(struct lm_ledger *ledger, sqlite3_stmt *statement, int code)
+{
+    if (statement)
+        sqlite3_reset(statement);
+    pthread_mutex_unlock(&ledger->lock);
+    return code;
+}
+
 /* --- Rows, copied so that nothing is locked while they are looked at --- */
 
 struct rows {
@@ -71,20 +88,16 @@ static int read_rows(struct lm_ledger *ledger, enum lm_statement which, int64_t 
     bool more = true;
     rows->count = 0;
     rows->bytes.length = 0;
-    pthread_mutex_lock(&ledger->lock);
-    sqlite3_stmt *statement = lm_sql_get(ledger, which, error);
-    int code = statement ? LOAM_OK : LOAM_EIO;
-    if (statement) {
+    sqlite3_stmt *statement;
+    int code = query_begin(ledger, which, &statement, error);
+    if (code == LOAM_OK) {
         sqlite3_bind_int64(statement, 1, room);
         sqlite3_bind_int64(statement, 2, from);
         sqlite3_bind_int64(statement, 3, limit < ROWS ? limit : ROWS);
     }
     while (code == LOAM_OK && (code = lm_sql_step(ledger, statement, &more, error)) == LOAM_OK && more)
         code = take_row(rows, statement, error);
-    if (statement)
-        sqlite3_reset(statement);
-    pthread_mutex_unlock(&ledger->lock);
-    return code;
+    return query_end(ledger, statement, code);
 }
 
 int lm_ledger_history(struct lm_ledger *ledger, int64_t room, int64_t after, int64_t limit,
@@ -219,10 +232,9 @@ static int scan(struct lm_ledger *ledger, int64_t room, const struct needle *nee
     while (code == LOAM_OK && more && going && limit > 0) {
         found->count = 0;
         found->bytes.length = 0;
-        pthread_mutex_lock(&ledger->lock);
-        sqlite3_stmt *statement = lm_sql_get(ledger, LM_SQL_BACKWARDS, error);
-        code = statement ? LOAM_OK : LOAM_EIO;
-        if (statement) {
+        sqlite3_stmt *statement;
+        code = query_begin(ledger, LM_SQL_BACKWARDS, &statement, error);
+        if (code == LOAM_OK) {
             sqlite3_bind_int64(statement, 1, room);
             sqlite3_bind_int64(statement, 2, before);
             sqlite3_bind_int64(statement, 3, -1);
@@ -234,9 +246,7 @@ static int scan(struct lm_ledger *ledger, int64_t room, const struct needle *nee
             if (text && holds(needle, text, (size_t)sqlite3_column_bytes(statement, 5)))
                 code = take_row(found, statement, error);
         }
-        if (statement)
-            sqlite3_reset(statement);
-        pthread_mutex_unlock(&ledger->lock);
+        query_end(ledger, statement, code);
         for (size_t i = 0; code == LOAM_OK && going && i < found->count; i++)
             going = !take(user, row(found, i));
         limit -= (int64_t)(found ? found->count : 0);
@@ -261,20 +271,18 @@ static int by_index(struct lm_ledger *ledger, int64_t room, const char *text, in
     struct lm_bytes words = {0};
     bool more = true, going = true;
     int code = found ? phrase(text, &words, error) : LOAM_ENOMEM;
-    pthread_mutex_lock(&ledger->lock);
-    sqlite3_stmt *statement = code == LOAM_OK ? lm_sql_get(ledger, LM_SQL_SEARCH, error) : NULL;
-    if (!statement)
-        code = code == LOAM_OK ? LOAM_EIO : code;
-    if (statement) {
-        sqlite3_bind_int64(statement, 1, room);
-        lm_sql_text(statement, 2, words.data);
-        sqlite3_bind_int64(statement, 3, limit < ROWS ? limit : ROWS);
+    if (code == LOAM_OK) {
+        sqlite3_stmt *statement;
+        code = query_begin(ledger, LM_SQL_SEARCH, &statement, error);
+        if (code == LOAM_OK) {
+            sqlite3_bind_int64(statement, 1, room);
+            lm_sql_text(statement, 2, words.data);
+            sqlite3_bind_int64(statement, 3, limit < ROWS ? limit : ROWS);
+        }
+        while (code == LOAM_OK && (code = lm_sql_step(ledger, statement, &more, error)) == LOAM_OK && more)
+            code = take_row(found, statement, error);
+        query_end(ledger, statement, code);
     }
-    while (code == LOAM_OK && (code = lm_sql_step(ledger, statement, &more, error)) == LOAM_OK && more)
-        code = take_row(found, statement, error);
-    if (statement)
-        sqlite3_reset(statement);
-    pthread_mutex_unlock(&ledger->lock);
     for (size_t i = 0; code == LOAM_OK && going && i < found->count; i++)
         going = !take(user, row(found, i));
     lm_bytes_free(&words);
@@ -327,46 +335,37 @@ int lm_ledger_note_get(struct lm_ledger *ledger, const char *key, char **value, 
 {
     bool row_there = false;
     *value = NULL;
-    pthread_mutex_lock(&ledger->lock);
-    sqlite3_stmt *statement = lm_sql_get(ledger, LM_SQL_NOTE_GET, error);
-    int code = statement ? LOAM_OK : LOAM_EIO;
-    if (statement) {
+    sqlite3_stmt *statement;
+    int code = query_begin(ledger, LM_SQL_NOTE_GET, &statement, error);
+    if (code == LOAM_OK) {
         lm_sql_text(statement, 1, key);
         code = lm_sql_step(ledger, statement, &row_there, error);
     }
     if (row_there && !(*value = column_copy(statement, 0, error)))
         code = LOAM_ENOMEM;
-    if (row_there)
-        sqlite3_reset(statement);
-    pthread_mutex_unlock(&ledger->lock);
-    return code;
+    return query_end(ledger, statement, code);
 }
 
 int lm_ledger_position(struct lm_ledger *ledger, const char *source, int64_t *position, loam_error *error)
 {
     bool row_there = false;
-    pthread_mutex_lock(&ledger->lock);
-    sqlite3_stmt *statement = lm_sql_get(ledger, LM_SQL_POSITION_LAST, error);
-    int code = statement ? LOAM_OK : LOAM_EIO;
-    if (statement) {
+    sqlite3_stmt *statement;
+    int code = query_begin(ledger, LM_SQL_POSITION_LAST, &statement, error);
+    if (code == LOAM_OK) {
         lm_sql_text(statement, 1, source);
         code = lm_sql_step(ledger, statement, &row_there, error);
     }
     if (code == LOAM_OK)
         *position = row_there && sqlite3_column_type(statement, 0) == SQLITE_INTEGER ? sqlite3_column_int64(statement, 0) : -1;
-    if (row_there)
-        sqlite3_reset(statement);
-    pthread_mutex_unlock(&ledger->lock);
-    return code;
+    return query_end(ledger, statement, code);
 }
 
 int lm_ledger_spent(struct lm_ledger *ledger, int64_t room, double since, int64_t *tokens, double *cost, loam_error *error)
 {
     bool row_there = false;
-    pthread_mutex_lock(&ledger->lock);
-    sqlite3_stmt *statement = lm_sql_get(ledger, LM_SQL_SPENT, error);
-    int code = statement ? LOAM_OK : LOAM_EIO;
-    if (statement) {
+    sqlite3_stmt *statement;
+    int code = query_begin(ledger, LM_SQL_SPENT, &statement, error);
+    if (code == LOAM_OK) {
         sqlite3_bind_int64(statement, 1, room);
         sqlite3_bind_double(statement, 2, since);
         code = lm_sql_step(ledger, statement, &row_there, error);
@@ -374,19 +373,16 @@ int lm_ledger_spent(struct lm_ledger *ledger, int64_t room, double since, int64_
     if (row_there) {
         *tokens = sqlite3_column_int64(statement, 0);
         *cost = sqlite3_column_double(statement, 1);
-        sqlite3_reset(statement);
     }
-    pthread_mutex_unlock(&ledger->lock);
-    return code;
+    return query_end(ledger, statement, code);
 }
 
 int lm_ledger_costs(struct lm_ledger *ledger, int64_t room, struct lm_bytes *out, loam_error *error)
 {
     bool more = true;
-    pthread_mutex_lock(&ledger->lock);
-    sqlite3_stmt *statement = lm_sql_get(ledger, LM_SQL_COSTS, error);
-    int code = statement ? LOAM_OK : LOAM_EIO;
-    if (statement)
+    sqlite3_stmt *statement;
+    int code = query_begin(ledger, LM_SQL_COSTS, &statement, error);
+    if (code == LOAM_OK)
         sqlite3_bind_int64(statement, 1, room);
     while (code == LOAM_OK && (code = lm_sql_step(ledger, statement, &more, error)) == LOAM_OK && more) {
         const char *name = (const char *)sqlite3_column_text(statement, 0);
@@ -396,10 +392,7 @@ int lm_ledger_costs(struct lm_ledger *ledger, int64_t room, struct lm_bytes *out
                                (long long)sqlite3_column_int64(statement, 1), (long long)sqlite3_column_int64(statement, 2),
                                (long long)sqlite3_column_int64(statement, 3), cost);
     }
-    if (statement)
-        sqlite3_reset(statement);
-    pthread_mutex_unlock(&ledger->lock);
-    return code;
+    return query_end(ledger, statement, code);
 }
 
 int lm_ledger_open_question(struct lm_ledger *ledger, int64_t room, int64_t after, int64_t *id, char **toward, char **text, loam_error *error)
@@ -407,10 +400,9 @@ int lm_ledger_open_question(struct lm_ledger *ledger, int64_t room, int64_t afte
     bool row_there = false;
     *id = 0;
     *toward = *text = NULL;
-    pthread_mutex_lock(&ledger->lock);
-    sqlite3_stmt *statement = lm_sql_get(ledger, LM_SQL_QUESTION, error);
-    int code = statement ? LOAM_OK : LOAM_EIO;
-    if (statement) {
+    sqlite3_stmt *statement;
+    int code = query_begin(ledger, LM_SQL_QUESTION, &statement, error);
+    if (code == LOAM_OK) {
         sqlite3_bind_int64(statement, 1, room);
         sqlite3_bind_int64(statement, 2, after);
         code = lm_sql_step(ledger, statement, &row_there, error);
@@ -421,9 +413,8 @@ int lm_ledger_open_question(struct lm_ledger *ledger, int64_t room, int64_t afte
         *text = column_copy(statement, 2, error);
         if (!*text || (!*toward && sqlite3_column_type(statement, 1) != SQLITE_NULL))
             code = LOAM_ENOMEM;
-        sqlite3_reset(statement);
     }
-    pthread_mutex_unlock(&ledger->lock);
+    query_end(ledger, statement, code);
     if (code != LOAM_OK) {
         lm_free(*toward);
         lm_free(*text);
@@ -438,10 +429,9 @@ int lm_ledger_answers(struct lm_ledger *ledger, int64_t room, int64_t trigger,
     struct lm_bytes names = {0};
     bool more = true;
     int64_t round;
-    pthread_mutex_lock(&ledger->lock);
-    sqlite3_stmt *statement = lm_sql_get(ledger, LM_SQL_ANSWERS, error);
-    int code = statement ? LOAM_OK : LOAM_EIO;
-    if (statement) {
+    sqlite3_stmt *statement;
+    int code = query_begin(ledger, LM_SQL_ANSWERS, &statement, error);
+    if (code == LOAM_OK) {
         sqlite3_bind_int64(statement, 1, room);
         sqlite3_bind_int64(statement, 2, trigger);
     }
@@ -452,9 +442,7 @@ int lm_ledger_answers(struct lm_ledger *ledger, int64_t room, int64_t trigger,
         if (code == LOAM_OK)
             code = lm_bytes_append(&names, name ? name : "", name ? strlen(name) + 1 : 1, error);
     }
-    if (statement)
-        sqlite3_reset(statement);
-    pthread_mutex_unlock(&ledger->lock);
+    query_end(ledger, statement, code);
     for (size_t at = 0; code == LOAM_OK && at < names.length;) {
         const char *name = names.data + at + sizeof round;
         memcpy(&round, names.data + at, sizeof round);
@@ -470,10 +458,9 @@ int lm_ledger_summary(struct lm_ledger *ledger, int64_t room, const char *name, 
     bool row_there = false;
     *through = 0;
     *text = NULL;
-    pthread_mutex_lock(&ledger->lock);
-    sqlite3_stmt *statement = lm_sql_get(ledger, LM_SQL_SUMMARY_GET, error);
-    int code = statement ? LOAM_OK : LOAM_EIO;
-    if (statement) {
+    sqlite3_stmt *statement;
+    int code = query_begin(ledger, LM_SQL_SUMMARY_GET, &statement, error);
+    if (code == LOAM_OK) {
         sqlite3_bind_int64(statement, 1, room);
         lm_sql_text(statement, 2, name);
         code = lm_sql_step(ledger, statement, &row_there, error);
@@ -482,8 +469,6 @@ int lm_ledger_summary(struct lm_ledger *ledger, int64_t room, const char *name, 
         *through = sqlite3_column_int64(statement, 0);
         if (!(*text = column_copy(statement, 1, error)))
             code = LOAM_ENOMEM;
-        sqlite3_reset(statement);
     }
-    pthread_mutex_unlock(&ledger->lock);
-    return code;
+    return query_end(ledger, statement, code);
 }

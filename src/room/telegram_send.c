@@ -398,6 +398,18 @@ static void on_sent(struct lm_telegram *bot, struct call *call, struct answer *a
     }
 }
 
+/* The body of a call, begun: to which chat, and which topic of it. */
+static void begin_body(struct lm_json_writer *json, const struct chat *chat, const struct lane *lane)
+{
+    lm_json_begin_object(json);
+    lm_json_key(json, "chat_id");
+    lm_json_int(json, chat->id);
+    if (lane->topic) {
+        lm_json_key(json, "message_thread_id");
+        lm_json_int(json, lane->topic);
+    }
+}
+
 static void send_part(struct lm_telegram *bot, struct chat *chat, struct lane *lane)
 {
     struct outgoing *outgoing = lane->now;
@@ -409,13 +421,7 @@ static void send_part(struct lm_telegram *bot, struct chat *chat, struct lane *l
     const size_t units = (outgoing->units ? outgoing->units : LM_MESSAGE_UNITS) - before, header = strlen(outgoing->header);
     const size_t end = lm_markup_cut(&outgoing->markup, outgoing->at, units, &outgoing->next_at);
     lm_bytes_append(&text, outgoing->markup.text.data + outgoing->at, end - outgoing->at, NULL);
-    lm_json_begin_object(&json);
-    lm_json_key(&json, "chat_id");
-    lm_json_int(&json, chat->id);
-    if (lane->topic) {
-        lm_json_key(&json, "message_thread_id");
-        lm_json_int(&json, lane->topic);
-    }
+    begin_body(&json, chat, lane);
     lm_json_key(&json, "text");
     lm_json_string(&json, text.data ? text.data : "", text.length);
     if (!outgoing->plain) {
@@ -450,13 +456,7 @@ static void send_typing(struct lm_telegram *bot, struct chat *chat, struct lane 
 {
     struct lm_bytes body = {0};
     struct lm_json_writer json = lm_json_writer(&body, -1);
-    lm_json_begin_object(&json);
-    lm_json_key(&json, "chat_id");
-    lm_json_int(&json, chat->id);
-    if (lane->topic) {
-        lm_json_key(&json, "message_thread_id");
-        lm_json_int(&json, lane->topic);
-    }
+    begin_body(&json, chat, lane);
     lm_json_key(&json, "action");
     lm_json_text(&json, "typing");
     lm_json_end_object(&json);

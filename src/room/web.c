@@ -1,6 +1,5 @@
 /* The server behind the page of a room: who may come in, what is asked, and the stream of what happens. */
 #include "rooms_inside.h"
-#include "web_pages.h"
 
 #include <errno.h>
 #include <math.h>
@@ -12,9 +11,8 @@
 enum { TOKEN_BYTES = 16, TOKEN_TEXT = 2 * TOKEN_BYTES + 1, SHOWN_MESSAGES = 200, FOUND_MESSAGES = 50, PING_SECONDS = 15, BODY_BYTES = 4 << 20,
        MOST_READERS = 256 };
 
-/* Nothing but this server's own files runs or is asked; no other page may frame it. */
-static const char policy[] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-                             "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/* The files of pages/, which the build puts into the library. */
+extern const struct lm_site lm_room_site;
 
 struct reader {                         /* a browser that follows */
     struct reader *next;
@@ -111,19 +109,11 @@ int lm_room_web_renew(struct lm_room_web *web, loam_error *error)
 
 /* --- Answers --- */
 
-static void add_headers(struct lm_exchange *exchange)
-{
-    lm_exchange_add_header(exchange, "X-Content-Type-Options", "nosniff");
-    lm_exchange_add_header(exchange, "Referrer-Policy", "no-referrer");
-    lm_exchange_add_header(exchange, "Content-Security-Policy", policy);
-    lm_exchange_add_header(exchange, "Cache-Control", "no-store");
-}
-
 static void answer_json(struct lm_exchange *exchange, int status, struct lm_json_writer *writer)
 {
     loam_error error;
     const int code = lm_json_writer_finish(writer, &error);
-    add_headers(exchange);
+    lm_site_headers(exchange, "no-store");
     lm_exchange_answer(exchange, code == LOAM_OK ? status : 500, "application/json", writer->out);
     lm_bytes_free(writer->out);
 }
@@ -153,21 +143,11 @@ static void refuse(struct lm_exchange *exchange, int status, const char *message
 
 static void answer_page(struct lm_exchange *exchange)
 {
-    static const char *const types[][2] = {{".html", "text/html; charset=utf-8"}, {".css", "text/css; charset=utf-8"},
-                                           {".js", "text/javascript; charset=utf-8"}, {".svg", "image/svg+xml"}};
-    const char *path = lm_exchange_path(exchange), *name = path[1] ? path + 1 : "index.html", *type = "application/octet-stream";
-    size_t i = 0;
-    while (i < lm_room_page_count && strcmp(lm_room_pages[i].name, name))
-        i++;
-    if (i == lm_room_page_count) {
+    const struct lm_site_file *file = lm_site_find(&lm_room_site, lm_exchange_path(exchange));
+    if (file)
+        lm_site_answer(exchange, file);
+    else
         refuse(exchange, 404, "there is nothing of that name");
-        return;
-    }
-    for (size_t t = 0; t < 4; t++)
-        if (strstr(name, types[t][0]))
-            type = types[t][1];
-    add_headers(exchange);
-    lm_exchange_answer_static(exchange, 200, type, lm_room_pages[i].data, lm_room_pages[i].length);
 }
 
 /* --- What the page is told --- */
@@ -330,7 +310,7 @@ static void follow(struct lm_room_web *web, struct lm_exchange *exchange, bool o
     int code = full || !reader ? LOAM_EBUSY : lm_room_latest(web->options.room, SHOWN_MESSAGES, write_kept, &messages, &error);
     lm_json_end_array(&messages);
     if (code == LOAM_OK && lm_json_writer_finish(&about, &error) == LOAM_OK && lm_json_writer_finish(&messages, &error) == LOAM_OK) {
-        add_headers(exchange);
+        lm_site_headers(exchange, "no-store");
         lm_exchange_begin(exchange, 200, "text/event-stream");
         send_event(exchange, "state", &state);
         send_event(exchange, "history", &history);
@@ -454,7 +434,7 @@ static void answer_export(struct lm_room_web *web, struct lm_exchange *exchange,
     if (code == LOAM_OK)
         code = lm_room_export(web->options.room, form, NULL, &out, &error);
     if (code == LOAM_OK) {
-        add_headers(exchange);
+        lm_site_headers(exchange, "no-store");
         lm_exchange_add_header(exchange, "Content-Disposition",
                                form == LM_EXPORT_MARKDOWN ? "attachment; filename=\"room.md\"" : "attachment; filename=\"room.jsonl\"");
         lm_exchange_answer(exchange, 200, form == LM_EXPORT_MARKDOWN ? "text/markdown; charset=utf-8" : "application/jsonl", &out);

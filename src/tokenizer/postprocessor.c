@@ -5,7 +5,10 @@ static int push_id(struct lm_tokenizer *tokenizer, const struct lm_document *doc
                    struct lm_ids *list, loam_error *error)
 {
     int64_t id;
+    size_t length;
     int code = lm_value_int(document, value, 0, (int64_t)tokenizer->vocabulary.size - 1, &id, error);
+    if (code == LOAM_OK && !lm_tokenizer_token(tokenizer, (int32_t)id, &length))
+        return lm_value_fail(document, value, error, "id %lld: the vocabulary has no such token", (long long)id);
     return code == LOAM_OK ? lm_ids_push(list, (int32_t)id, error) : code;
 }
 

@@ -1,6 +1,7 @@
 /* tokenizer.json's regular expressions are Oniguruma's (in its Ruby syntax): here they become PCRE2's. The two differ in
- * what \w, \b, \h, \s and POSIX brackets hold, in (?m), in scripts (PCRE2 counts Script_Extensions), in the long names of
- * properties, and in that Oniguruma's brackets nest and intersect: [\p{Lu}\p{Lo}&&[^\p{Han}]]. */
+ * what \w, \b, \h, \s, \v and POSIX brackets hold, in (?m), in scripts (PCRE2 counts Script_Extensions), in the long names of
+ * properties, in that a{1,3}+ is (?:a{1,3})+ and a{2}? is (?:a{2})?, and in that Oniguruma's brackets nest and intersect:
+ * [\p{Lu}\p{Lo}&&[^\p{Han}]]. */
 #include "regex_syntax.h"
 
 #include <stdio.h>
@@ -9,7 +10,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-enum { DEPTH_MOST = 32, NAME_MOST = 40 };
+enum { DEPTH_MOST = 32, GROUPS_MOST = 250, NAME_MOST = 40 };
 
 /* PCRE2's \s counts U+180E and leaves out none of White_Space; the tokenizers' engines mean White_Space. So the set is
  * written out, and its complement for \S inside brackets. */
@@ -25,6 +26,7 @@ enum { DEPTH_MOST = 32, NAME_MOST = 40 };
 #define WORDS_ALONE WORDS "\\xb2\\xb3\\xb9\\xbc-\\xbe"
 #define HEXES "0-9a-fA-F"
 #define PUNCTUATION "\\p{P}"
+#define GRAPHS "\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Cf}\\p{Co}"
 #define ANY "(?s:.)"
 
 /* Names without case, spaces, '_' and '-': what stands for them inside brackets. */
@@ -35,7 +37,9 @@ static const struct {
             {"blank", "\\p{Zs}\\t"},
             {"cntrl", "\\p{Cc}"},
             {"digit", "\\p{Nd}"},
+            {"graph", GRAPHS},
             {"lower", "\\p{Lowercase}"},
+            {"print", GRAPHS "\\p{Zs}"},
             {"punct", PUNCTUATION},
             {"space", SPACES},
             {"upper", "\\p{Uppercase}"},
@@ -83,6 +87,8 @@ struct reading {
     const char *regex;
     size_t length, at;
     int depth; /* of brackets */
+    size_t groups[GROUPS_MOST], group_count; /* where the open ones begin in what is written */
+    size_t last;                             /* where the last atom does: what a quantifier repeats */
     int code;  /* the first failure; nothing is written behind it */
     loam_error *error;
 };
@@ -221,7 +227,7 @@ static bool read_posix(struct reading *r, struct set *set)
     return true;
 }
 
-/* \u0041 → \x{0041}; any other escape as it is. */
+/* \u0041 → \x{0041}, \v → \x0b, \V and \Q the letters; any other escape as it is. */
 static void copy_escape(struct reading *r, struct lm_bytes *out)
 {
     const size_t from = r->at;
@@ -230,6 +236,12 @@ static void copy_escape(struct reading *r, struct lm_bytes *out)
         put_bytes(r, out, r->regex + from + 2, 4);
         put(r, out, "}");
         r->at += 6;
+        return;
+    }
+    if (ahead(r, "\\v") || ahead(r, "\\V") || ahead(r, "\\Q") || ahead(r, "\\E")) {
+        put_bytes(r, out, "\\x0b", r->regex[from + 1] == 'v' ? 4 : 0);
+        put_bytes(r, out, r->regex + from + 1, r->regex[from + 1] != 'v');
+        r->at += 2;
         return;
     }
     r->at += r->length - r->at < 2 ? 1 : 2;
@@ -316,6 +328,7 @@ static void read_brackets(struct reading *r, struct lm_bytes *out)
             operand.flat.length = operand.others.length = 0;
             r->at += 2;
         } else {
+            put(r, &operand.flat, c == '^' ? "\\" : ""); /* it may come to stand first */
             put_bytes(r, &operand.flat, &c, 1);
             r->at++;
         }
@@ -352,6 +365,58 @@ static void copy_options(struct reading *r, struct lm_bytes *out)
 #define BOUNDARY(word, none)                                                                                           \
     "(?:(?<=[" WORDS_ALONE "])" word "[" WORDS_ALONE "])|(?<![" WORDS_ALONE "])" none "[" WORDS_ALONE "]))"
 
+static size_t digits(const struct reading *r, size_t at)
+{
+    size_t count = 0;
+    while (at + count < r->length && r->regex[at + count] >= '0' && r->regex[at + count] <= '9')
+        count++;
+    return count;
+}
+
+/* {2}, {2,}, {,3}, {2,3}. False for a brace that is one. */
+static bool read_interval(struct reading *r, struct lm_bytes *out)
+{
+    if (!ahead(r, "{"))
+        return false;
+    const size_t least = digits(r, r->at + 1);
+    size_t end = r->at + 1 + least;
+    const bool exact = end >= r->length || r->regex[end] != ',';
+    const size_t most = exact ? 0 : digits(r, end + 1);
+    end += exact ? 0 : most + 1;
+    if (end >= r->length || r->regex[end] != '}' || (!least && !most))
+        return false;
+    const char next = (char)(end + 1 < r->length ? r->regex[end + 1] : 0);
+    const bool grouped = next == '+' || (next == '?' && exact);
+    if (grouped && r->code == LOAM_OK) {
+        const size_t length = out->length - r->last;
+        put(r, out, "(?:");
+        if (r->code == LOAM_OK) {
+            memmove(out->data + r->last + 3, out->data + r->last, length);
+            memcpy(out->data + r->last, "(?:", 3);
+        }
+    }
+    put(r, out, least ? "{" : "{0");
+    put_bytes(r, out, r->regex + r->at + 1, end - r->at);
+    put(r, out, grouped ? ")" : "");
+    r->at = end + 1;
+    return true;
+}
+
+/* Remembers what was written from `from` on as what a quantifier behind it repeats: an atom, a group with its end. */
+static void note_atom(struct reading *r, size_t from, char first)
+{
+    if (first == '(') {
+        if (r->group_count == GROUPS_MOST && r->code == LOAM_OK)
+            r->code = lm_fail(r->error, LOAM_EFORMAT, "groups more than %d deep", GROUPS_MOST);
+        if (r->code == LOAM_OK)
+            r->groups[r->group_count++] = from;
+    } else if (first == ')') {
+        r->last = r->group_count ? r->groups[--r->group_count] : from;
+    } else if (!first || !strchr("*+?", first)) {
+        r->last = from;
+    }
+}
+
 static void read_one(struct reading *r, struct lm_bytes *out)
 {
     static const struct {
@@ -360,8 +425,7 @@ static void read_one(struct reading *r, struct lm_bytes *out)
                  {"\\B", BOUNDARY("(?=", "(?!")},
                  {"\\w", "[" WORDS_ALONE "]"},
                  {"\\W", "[^" WORDS_ALONE "]"},
-                 {"\\O", ANY},
-                 {"{,", "{0,"}};
+                 {"\\O", ANY}};
     struct set set;
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (ahead(r, plain[i].from)) {
@@ -386,11 +450,21 @@ static void read_one(struct reading *r, struct lm_bytes *out)
     }
 }
 
+static void read_next(struct reading *r, struct lm_bytes *out)
+{
+    const size_t from = out->length;
+    const char first = r->regex[r->at];
+    if (read_interval(r, out))
+        return;
+    read_one(r, out);
+    note_atom(r, from, first);
+}
+
 int lm_regex_translate(const char *regex, size_t length, struct lm_bytes *out, loam_error *error)
 {
     struct reading r = {.regex = regex, .length = length, .error = error};
     r.code = lm_bytes_reserve(out, length * 2 + 1, error);
     while (r.code == LOAM_OK && r.at < length)
-        read_one(&r, out);
+        read_next(&r, out);
     return r.code;
 }

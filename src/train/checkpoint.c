@@ -166,16 +166,20 @@ static int space_at(const char *path, int64_t *space, loam_error *error)
     return code;
 }
 
+/* The kept ones, the best, and the new one beside them. */
+static int64_t most_held(const struct lm_run_settings *settings)
+{
+    return settings->keep + (settings->eval_data.count > 0) + 1;
+}
+
 int64_t lm_checkpoints_held(const struct lm_run_settings *settings, int64_t step)
 {
-    /* the kept ones, the best, and the new one beside them */
-    const bool evaluates = settings->eval_data.count > 0;
-    const int64_t held = settings->keep + evaluates + 1, every = settings->save_every;
+    const int64_t held = most_held(settings), every = settings->save_every;
     if (settings->steps < 0)
         return held;
     int64_t made = settings->steps - step;
-    if (every > 0 && !evaluates)
-        made = settings->steps / every - step / every + (settings->steps % every != 0);
+    if (!settings->eval_data.count)    /* saved by the number of steps, and at the end */
+        made = every > 0 ? settings->steps / every - step / every + (settings->steps % every != 0) : made > 0;
     return made < held ? made : held;
 }
 
@@ -190,7 +194,7 @@ int lm_checkpoint_fits(const struct lm_run *run, loam_error *error)
         return code;
     lm_free(steps);
     code = space_at(run->checkpoints, &space, error);
-    const int64_t held = settings->keep + (settings->eval_data.count > 0) + 1;
+    const int64_t held = most_held(settings);
     int64_t wanted = held - (int64_t)count < most ? held - (int64_t)count : most;
     wanted = wanted < 0 ? 0 : wanted;
     const int64_t one = checkpoint_bytes(run);

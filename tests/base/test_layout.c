@@ -112,6 +112,26 @@ static void any_lifetimes(void **state)
     }
 }
 
+/* Many that last to the end, where places are put from above too: none may lie on another that lives with it. */
+static void many_that_stay(void **state)
+{
+    (void)state;
+    struct lm_random random = lm_random_seed(7, 0);
+    for (int round = 0; round < (TEST_SANITIZED ? 4000 : 40000); round++) {
+        struct lm_layout layout = {0};
+        const int count = 5 + (int)lm_random_below(&random, 12);
+        for (int i = 0; i < count; i++) {
+            const int32_t first = (int32_t)lm_random_below(&random, 8), left = 8 - first;
+            const int32_t last = lm_random_below(&random, 3) ? first + (int32_t)lm_random_below(&random, (uint64_t)left) : 7;
+            lm_layout_add_during(&layout, NULL, "some time", (1 + (size_t)lm_random_below(&random, 12)) * LM_ALIGN, first, last);
+        }
+        lm_layout_pack(&layout);
+        assert_ok(lm_layout_check(&layout, &error), &error);
+        check(&layout);
+        lm_layout_free(&layout);
+    }
+}
+
 static void what_cannot_be(void **state)
 {
     (void)state;
@@ -138,6 +158,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(places_that_are_never_live_together_share),
         cmocka_unit_test(what_grows_meets_what_shrinks), cmocka_unit_test(any_lifetimes),
+        cmocka_unit_test(many_that_stay),
         cmocka_unit_test(what_cannot_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,6 +57,10 @@ static const struct {
      "\"special_tokens\":{\"<s>\":{\"ids\":[77]}}}," MODEL(ABC, "") "}",
      {"77"},
      LOAM_EFORMAT},
+    {"{\"added_tokens\":[{\"id\":4,\"content\":\"<s>\",\"special\":true}],"    /* an id between the vocabulary and what was added */
+     "\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"<s>\",4],\"sep\":[\"x\",3]}," MODEL(ABC, "") "}",
+     {"id 3", "no such token"},
+     LOAM_EFORMAT},
     {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}"
      "},{\"Sequence\":{\"id\":\"A\"}}],"
      "\"special_tokens\":{}}," MODEL(ABC, "") "}",

@@ -1,5 +1,6 @@
 /* Settings: every key by text and by YAML, there and back; what is refused, and how it is said. */
 #include "support/support.h"
+#include "train/run.h"
 #include "train/train.h"
 
 #include <math.h>
@@ -283,6 +284,26 @@ static void schedules(void **state)
     assert_true(lm_schedule_rate(&settings, 1) < 1);
 }
 
+/* How many checkpoints lie on the disk at once, at most: no more than the run makes. */
+static void checkpoints_held(void **state)
+{
+    static const struct {
+        const char *save_every;
+        int64_t held, from_700;
+    } cases[] = {{"0", 1, 1}, {"1000", 1, 1}, {"600", 2, 1}, {"100", 3, 3}, {"450", 3, 2}};
+    (void)state;
+    struct lm_run_settings settings;
+    lm_run_settings_init(&settings, LM_RUN_TRAIN);
+    assert_ok(lm_run_settings_set(&settings, "steps", "1000", &error), &error);
+    assert_ok(lm_run_settings_set(&settings, "keep", "2", &error), &error);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_ok(lm_run_settings_set(&settings, "save_every", cases[i].save_every, &error), &error);
+        assert_int_equal(lm_checkpoints_held(&settings, 0), cases[i].held);
+        assert_int_equal(lm_checkpoints_held(&settings, 700), cases[i].from_700);
+    }
+    lm_run_settings_free(&settings);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -290,6 +311,7 @@ int main(void)
         cmocka_unit_test(recipes_as_people_write_them),    cmocka_unit_test(bad_recipes_are_refused_with_their_place),
         cmocka_unit_test(a_refused_value_changes_nothing), cmocka_unit_test(what_does_not_go_together),
         cmocka_unit_test(out_of_memory_at_every_place),    cmocka_unit_test(schedules),
+        cmocka_unit_test(checkpoints_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
