@@ -7,17 +7,6 @@
 
 enum { STREAMS = 8, CONTEXTS = 4, QUEUE = 256, MOST_STREAMS = 1024 };
 
-int lm_overflow_parse(const char *name, enum lm_overflow *overflow, loam_error *error)
-{
-    if (!strcmp(name, "refuse"))
-        *overflow = LM_OVERFLOW_REFUSE;
-    else if (!strcmp(name, "shift"))
-        *overflow = LM_OVERFLOW_SHIFT;
-    else
-        return lm_fail(error, LOAM_EUSAGE, "overflow: found '%s', wanted refuse or shift", name);
-    return LOAM_OK;
-}
-
 struct lm_request lm_request_default(void)
 {
     return (struct lm_request){.sampling = loam_sampling_default(), .logprobs = -1};
@@ -359,6 +348,7 @@ static int submit(struct lm_engine *engine, const struct lm_request *request, st
 int lm_engine_submit(struct lm_engine *engine, const struct lm_request *request, struct lm_ticket **result, loam_error *error)
 {
     struct lm_ticket *ticket;
+    *result = NULL;
     int code = check(engine, request, error);
     if (code != LOAM_OK) {
         refused(engine);
@@ -367,12 +357,11 @@ int lm_engine_submit(struct lm_engine *engine, const struct lm_request *request,
     code = lm_ticket_create(engine->core, request, &ticket, error);
     if (code != LOAM_OK)
         return code;
-    /* From here on events may come, but `ticket` is not known to anybody who could free it. */
+    *result = ticket;    /* before events can come: `notify` may want it */
     code = submit(engine, request, ticket, error);
     if (code != LOAM_OK) {
+        *result = NULL;
         lm_ticket_abandon(ticket);
-        return code;
     }
-    *result = ticket;
-    return LOAM_OK;
+    return code;
 }

@@ -40,9 +40,17 @@ int lm_sampler_pick(struct lm_sampler *sampler, float *logits, int32_t *id, loam
 enum lm_stop_reason { LM_STOP_END, LM_STOP_STRING, LM_STOP_LENGTH, LM_STOP_CANCELLED, LM_STOP_EXPECTED };
 const char *lm_stop_reason_name(enum lm_stop_reason reason);    /* "end", "stop", "length", "cancelled", "expected" */
 
+/* When the context is full: the answer ends (and what cannot fit is refused), or the oldest tokens behind a bos are left out, half of the
+ * rest at a time, and the remaining ones computed anew at their new places. */
+enum lm_overflow { LM_OVERFLOW_REFUSE, LM_OVERFLOW_SHIFT };
+int lm_overflow_parse(const char *name, enum lm_overflow *overflow, loam_error *error);    /* "refuse", "shift" */
+/* Leaves out ids behind the first `keep` until fewer than `context` are left; says how many. */
+int64_t lm_ids_shift(struct lm_ids *ids, int64_t keep, int64_t context);
+
 struct lm_generation_options {
     loam_sampling sampling;
-    int64_t max_tokens;                 /* 0: until the context is full */
+    int64_t max_tokens;                 /* 0: until the context is full (with SHIFT: until something else ends it) */
+    enum lm_overflow overflow;
     const char *const *stops;           /* texts that end it; they are not part of what is given out */
     size_t stop_count;
     bool ignore_end;                    /* go on past end-of-sequence and end-of-turn tokens */
@@ -61,6 +69,7 @@ struct lm_generation {
     int32_t end_id;                     /* the end token that stopped it, or -1 */
     int64_t prompt_tokens, reused;      /* of the prompt: all, and those that were in the cache already */
     int64_t tokens;                     /* generated, the end token among them */
+    int64_t shifted;                    /* left out to make room */
     double seconds, seconds_to_first;   /* from the call; to the first token picked */
 };
 double lm_generation_rate(const struct lm_generation *generation);    /* tokens a second, the prompt's time left out */

@@ -217,6 +217,47 @@ static void limits(void **state)
     chain_close(&chain);
 }
 
+/* The oldest ids make room: as many tokens as were asked for, the same as the engine's, and the next prompt is computed right. */
+static void shifting(void **state)
+{
+    (void)state;
+    struct chain chain;
+    struct reader reader;
+    struct lm_generation got = {0};
+    int32_t ids[64];
+    chain_open("abcdef", true, 20, &chain);
+    for (int i = 0; i < 64; i++)
+        ids[i] = chain_id(&chain, "abcdef"[i % 6]);
+    struct lm_runner *runner = attach(&chain, 0);
+    struct lm_generation_options options = greedy(&reader);
+    options.max_tokens = 200;
+    assert_fails(lm_runner_generate(runner, ids, 3, &options, &got, &error), &error, LOAM_EUSAGE, "context", "17");
+    options.overflow = LM_OVERFLOW_SHIFT;
+    assert_ok(lm_runner_generate(runner, ids, 3, &options, &got, &error), &error);
+    assert_int_equal(got.tokens, 200);
+    assert_int_equal(got.ids.length, 200);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(got.ids.data[i], ids[(i + 3) % 6]);
+    assert_true(got.shifted >= 203 - 20 - 1 && got.shifted % 10 == 0);
+    lm_generation_free(&got);
+    options = greedy(&reader);
+    options.overflow = LM_OVERFLOW_SHIFT;
+    options.max_tokens = 5;
+    assert_ok(lm_runner_generate(runner, ids, 64, &options, &got, &error), &error);
+    assert_string_equal(got.text.data, "efabc");
+    assert_int_equal(got.prompt_tokens, 64);
+    assert_true(got.shifted >= 64 - 20);
+    lm_generation_free(&got);
+    options = greedy(&reader);
+    assert_fails(lm_runner_generate(runner, ids, 20, &options, &got, &error), &error, LOAM_EUSAGE, "shift");
+    assert_ok(lm_runner_generate(runner, ids, 3, &options, &got, &error), &error);
+    assert_string_equal(got.text.data, "defabcdefabcdefab");
+    assert_int_equal(got.shifted, 0);
+    lm_generation_free(&got);
+    lm_runner_close(runner);
+    chain_close(&chain);
+}
+
 static void cancelling(void **state)
 {
     (void)state;
@@ -428,7 +469,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_characters), cmocka_unit_test(cut_character),    cmocka_unit_test(stop_texts),
-        cmocka_unit_test(limits),           cmocka_unit_test(cancelling),       cmocka_unit_test(ignoring_the_end),
+        cmocka_unit_test(limits),           cmocka_unit_test(shifting),
+                 cmocka_unit_test(cancelling),       cmocka_unit_test(ignoring_the_end),
         cmocka_unit_test(allocations),      cmocka_unit_test(out_of_memory),    cmocka_unit_test(replies),
         cmocka_unit_test(without_template), cmocka_unit_test(public_face),
         cmocka_unit_test(ids_without_token),
