@@ -125,6 +125,7 @@ int jobs_start(struct lm_server *server, loam_error *error);
 void jobs_stop(struct lm_server *server);            /* when no exchange is left, and no loader runs */
 void jobs_free(struct lm_server *server);            /* when no engine is left */
 struct job *job_create(struct lm_server *server, struct lm_exchange *exchange, const struct route *route);    /* NULL: none free */
+void job_clear(struct job *job);                     /* frees what it owns; as new, but listed where it was */
 void job_go(struct job *job);                        /* its model is there: start it */
 void job_refuse(struct job *job);                    /* answers with its refusal and frees it */
 void job_answer_json(struct job *job, int status, struct lm_bytes *body);    /* for `start` */

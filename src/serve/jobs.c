@@ -9,7 +9,7 @@ static const double BEAT_SECONDS = 10;    /* of silence, after which a stream sh
 
 /* --- The jobs there are --- */
 
-static void free_parts(struct job *job)
+void job_clear(struct job *job)
 {
     for (size_t i = 0; i < job->prompt_count && job->tickets; i++)
         lm_ticket_free(job->tickets[i]);
@@ -31,14 +31,14 @@ static void free_parts(struct job *job)
     lm_bytes_free(&job->prefill);
     lm_conversation_free(&job->conversation);
     lm_document_free(job->document);
+    memset((char *)job + offsetof(struct job, exchange), 0, sizeof *job - offsetof(struct job, exchange));
 }
 
 static void job_free(struct job *job)
 {
     struct lm_server *server = job->server;
     models_release(job);
-    free_parts(job);
-    memset((char *)job + offsetof(struct job, exchange), 0, sizeof *job - offsetof(struct job, exchange));
+    job_clear(job);
     pthread_mutex_lock(&server->jobs_lock);
     if (job->runs) {
         struct job **at = &server->running;
