@@ -36,8 +36,6 @@ static int print_json_result(const struct lm_generation *made)
     lm_json_text(&writer, lm_stop_reason_name(made->reason));
     lm_json_key(&writer, "prompt_tokens");
     lm_json_int(&writer, made->prompt_tokens);
-    lm_json_key(&writer, "shifted");
-    lm_json_int(&writer, made->shifted);
     lm_json_key(&writer, "tokens");
     lm_json_int(&writer, made->tokens);
     lm_json_key(&writer, "seconds");
@@ -65,12 +63,12 @@ static int generate(const struct arguments *arguments, struct lm_runner *runner)
     loam_error error;
     const bool json = arguments->values[OPT_JSON].given, text = lm_runner_tokenizer(runner) != NULL;
     bool shown = false;
-    int code = lm_overflow_parse(arguments->values[OPT_OVERFLOW].text, &options.overflow, &error);
+    int code = read_prompt(arguments, runner, &ids, &error);
     if (code == LOAM_OK)
-        code = read_prompt(arguments, runner, &ids, &error);
-    /* The usual number where there is room for it, or room is made, else until the context is full. */
-    const bool room = options.overflow == LM_OVERFLOW_SHIFT || (int64_t)ids.length + USUAL_TOKENS <= lm_runner_context(runner);
-    if (!options.max_tokens && room)
+        code = lm_overflow_parse(arguments->values[OPT_OVERFLOW].text, &options.overflow, &error);
+    /* The usual number where there is room for it, else until the context is full. */
+    const bool shifts = options.overflow == LM_OVERFLOW_SHIFT;
+    if (!options.max_tokens && (shifts || (int64_t)ids.length + USUAL_TOKENS <= lm_runner_context(runner)))
         options.max_tokens = USUAL_TOKENS;
     if (!json && text) {
         options.show = show_text;
@@ -78,6 +76,8 @@ static int generate(const struct arguments *arguments, struct lm_runner *runner)
     }
     if (code == LOAM_OK)
         code = lm_runner_generate(runner, ids.data, ids.length, &options, &made, &error);
+    if (code == LOAM_OK && made.shifted)
+        note("%lld of the oldest tokens were left out to make room", (long long)made.shifted);
     int status = EXIT_DONE;
     if (code != LOAM_OK) {
         if (shown)

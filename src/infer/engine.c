@@ -7,6 +7,17 @@
 
 enum { STREAMS = 8, CONTEXTS = 4, QUEUE = 256, MOST_STREAMS = 1024 };
 
+int lm_overflow_parse(const char *name, enum lm_overflow *overflow, loam_error *error)
+{
+    if (!strcmp(name, "refuse"))
+        *overflow = LM_OVERFLOW_REFUSE;
+    else if (!strcmp(name, "shift"))
+        *overflow = LM_OVERFLOW_SHIFT;
+    else
+        return lm_fail(error, LOAM_EUSAGE, "overflow: found '%s', wanted refuse or shift", name);
+    return LOAM_OK;
+}
+
 struct lm_request lm_request_default(void)
 {
     return (struct lm_request){.sampling = loam_sampling_default(), .logprobs = -1};

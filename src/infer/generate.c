@@ -2,8 +2,6 @@
 #include "outlet.h"
 #include "runner.h"
 
-#include <string.h>
-
 const char *lm_stop_reason_name(enum lm_stop_reason reason)
 {
     static const char *const names[] = {"end", "stop", "length", "cancelled", "expected"};
@@ -28,31 +26,6 @@ void lm_generation_free(struct lm_generation *generation)
     *generation = (struct lm_generation){0};
 }
 
-int lm_overflow_parse(const char *name, enum lm_overflow *overflow, loam_error *error)
-{
-    if (!strcmp(name, "refuse"))
-        *overflow = LM_OVERFLOW_REFUSE;
-    else if (!strcmp(name, "shift"))
-        *overflow = LM_OVERFLOW_SHIFT;
-    else
-        return lm_fail(error, LOAM_EUSAGE, "overflow: found '%s', wanted refuse or shift", name);
-    return LOAM_OK;
-}
-
-int64_t lm_ids_shift(struct lm_ids *ids, int64_t keep, int64_t context)
-{
-    const int64_t length = (int64_t)ids->length, half = (context - keep + 1) / 2;
-    int64_t out = 0;
-    while (length - out >= context)
-        out += half;
-    out = out < length - keep - 1 ? out : length - keep - 1;
-    if (out <= 0)
-        return 0;
-    memmove(ids->data + keep, ids->data + keep + out, (size_t)(length - keep - out) * sizeof *ids->data);
-    ids->length -= (size_t)out;
-    return out;
-}
-
 static int check(const struct lm_runner *runner, size_t count, const struct lm_generation_options *options,
                  loam_error *error)
 {
@@ -61,9 +34,6 @@ static int check(const struct lm_runner *runner, size_t count, const struct lm_g
     if (options->max_tokens < 0)
         return lm_fail(error, LOAM_EUSAGE, "max-tokens: found %lld, wanted 1 or more, or 0 for all that fit",
                        (long long)options->max_tokens);
-    if (options->overflow == LM_OVERFLOW_SHIFT)
-        return runner->context > 2 ? LOAM_OK : lm_fail(error, LOAM_EUSAGE, "the context is %lld: too short to let the oldest tokens go",
-                                                       (long long)runner->context);
     const int64_t room = runner->context - (int64_t)count;
     if (room < 1)
         return lm_fail(error, LOAM_EUSAGE, "the prompt is %zu tokens and the context %lld: no room for an answer; shorten the "
@@ -120,39 +90,12 @@ struct work {
     struct lm_sampler *sampler;
     struct lm_outlet outlet;
     struct lm_generation *result;
-    struct lm_ids seen;         /* with SHIFT: prompt and answer, without what was left out */
     double begin;
 };
 
 static bool cancelled(const struct work *work)
 {
     return work->options->cancelled && work->options->cancelled(work->options->user);
-}
-
-/* The same where the oldest ids may go: `ids` are added to what was seen, which is computed from where the cache differs from it. */
-static int shift_and_extend(struct work *work, const int32_t *ids, size_t count, float **logits, loam_error *error)
-{
-    struct lm_runner *runner = work->runner;
-    const int code = lm_ids_append(&work->seen, ids, count, error);
-    if (code != LOAM_OK)
-        return code;
-    const int32_t bos = runner->tokenizer ? lm_tokenizer_bos(runner->tokenizer) : -1;
-    const int64_t most = work->result->tokens ? runner->context : runner->context - 1;    /* a prompt is left room for a token */
-    if ((int64_t)work->seen.length > most)
-        work->result->shifted += lm_ids_shift(&work->seen, bos >= 0 && work->seen.data[0] == bos, runner->context);
-    const size_t same = reuse(runner, work->seen.data, work->seen.length);
-    if (!work->result->tokens)
-        work->result->reused = (int64_t)same;
-    return extend(runner, work->seen.data + same, work->seen.length - same, logits, error);
-}
-
-static int see_prompt(struct work *work, const int32_t *ids, size_t count, float **logits, loam_error *error)
-{
-    if (work->options->overflow == LM_OVERFLOW_SHIFT)
-        return shift_and_extend(work, ids, count, logits, error);
-    const size_t same = reuse(work->runner, ids, count);
-    work->result->reused = (int64_t)same;
-    return extend(work->runner, ids + same, count - same, logits, error);
 }
 
 /* Tokens until one ends it; the reason is in the result. The prompt's logits are there. */
@@ -179,8 +122,7 @@ static int run(struct work *work, float *logits, int64_t most, loam_error *error
         result->reason = work->outlet.stopped ? LM_STOP_STRING : cancelled(work) ? LM_STOP_CANCELLED : LM_STOP_LENGTH;
         if (result->reason != LM_STOP_LENGTH || result->tokens == most)
             return LOAM_OK;
-        code = work->options->overflow == LM_OVERFLOW_SHIFT ? shift_and_extend(work, &id, 1, &logits, error)
-                                                            : extend(work->runner, &id, 1, &logits, error);
+        code = extend(work->runner, &id, 1, &logits, error);
         if (code != LOAM_OK)
             return code;
     }
@@ -196,14 +138,15 @@ static int generate(struct work *work, const int32_t *ids, size_t count, loam_er
         return code;
     for (size_t i = 0; i < count; i++)
         lm_sampler_see(work->sampler, ids[i]);
+    const size_t same = reuse(runner, ids, count);
     work->result->prompt_tokens = (int64_t)count;
+    work->result->reused = (int64_t)same;
     float *logits;
-    code = see_prompt(work, ids, count, &logits, error);
+    code = extend(runner, ids + same, count - same, &logits, error);
     if (code != LOAM_OK)
         return code;
     const int64_t room = runner->context - (int64_t)count, asked = work->options->max_tokens;
-    const bool shifts = work->options->overflow == LM_OVERFLOW_SHIFT;
-    code = run(work, logits, asked > 0 || shifts ? asked : room, error);
+    code = run(work, logits, asked > 0 ? asked : room, error);
     if (code == LOAM_OK)
         code = lm_outlet_finish(&work->outlet, error);
     if (code == LOAM_OK && work->outlet.stopped)
@@ -214,6 +157,8 @@ static int generate(struct work *work, const int32_t *ids, size_t count, loam_er
 int lm_runner_generate(struct lm_runner *runner, const int32_t *ids, size_t count,
                        const struct lm_generation_options *options, struct lm_generation *generation, loam_error *error)
 {
+    if (options->overflow == LM_OVERFLOW_SHIFT)
+        return lm_runner_shift(runner, ids, count, options, generation, error);
     int code = check(runner, count, options, error);
     if (code != LOAM_OK)
         return code;
@@ -222,7 +167,6 @@ int lm_runner_generate(struct lm_runner *runner, const int32_t *ids, size_t coun
                         .outlet = {.tokenizer = runner->tokenizer, .options = options, .text = &result.text}};
     code = generate(&work, ids, count, error);
     lm_sampler_free(work.sampler);
-    lm_ids_free(&work.seen);
     lm_outlet_free(&work.outlet);
     if (code != LOAM_OK) {
         lm_generation_free(&result);

@@ -40,12 +40,9 @@ int lm_sampler_pick(struct lm_sampler *sampler, float *logits, int32_t *id, loam
 enum lm_stop_reason { LM_STOP_END, LM_STOP_STRING, LM_STOP_LENGTH, LM_STOP_CANCELLED, LM_STOP_EXPECTED };
 const char *lm_stop_reason_name(enum lm_stop_reason reason);    /* "end", "stop", "length", "cancelled", "expected" */
 
-/* When the context is full: the answer ends (and what cannot fit is refused), or the oldest tokens behind a bos are left out, half of the
- * rest at a time, and the remaining ones computed anew at their new places. */
+/* When the context is full. SHIFT: the oldest tokens are left out, as engine.h says under "Overflow". */
 enum lm_overflow { LM_OVERFLOW_REFUSE, LM_OVERFLOW_SHIFT };
 int lm_overflow_parse(const char *name, enum lm_overflow *overflow, loam_error *error);    /* "refuse", "shift" */
-/* Leaves out ids behind the first `keep` until fewer than `context` are left; says how many. */
-int64_t lm_ids_shift(struct lm_ids *ids, int64_t keep, int64_t context);
 
 struct lm_generation_options {
     loam_sampling sampling;
@@ -98,7 +95,8 @@ int lm_runner_template(const struct lm_runner *runner, const struct lm_template 
 int64_t lm_runner_context(const struct lm_runner *runner);
 
 /* Goes on from `ids`. What the cache already holds of them is not computed again. A prompt that does not fit into the context, or that
- * with max_tokens would not: LOAM_EUSAGE, which says by how much; nothing is cut in silence. `generation` starts as {0}; after LOAM_OK
+ * with max_tokens would not: LOAM_EUSAGE, which says by how much; nothing is cut in silence (with LM_OVERFLOW_SHIFT the oldest tokens
+ * are, and `shifted` says how many). `generation` starts as {0}; after LOAM_OK
  * it is the caller's to free. */
 int lm_runner_generate(struct lm_runner *runner, const int32_t *ids, size_t count,
                        const struct lm_generation_options *options, struct lm_generation *generation, loam_error *error);

@@ -129,7 +129,18 @@ void lm_sequence_free(struct lm_sequence *sequence)
 
 void lm_sequence_shift(struct lm_sequence *sequence, int64_t context)
 {
-    sequence->usage.shifted += lm_ids_shift(&sequence->ids, sequence->order->request.keep, context);
+    const int64_t length = (int64_t)sequence->ids.length, keep = sequence->order->request.keep;
+    const int64_t half = (context - keep + 1) / 2;
+    int64_t out = 0;
+    while (length - out >= context)
+        out += half;
+    out = out < length - keep - 1 ? out : length - keep - 1;
+    if (out <= 0)
+        return;
+    memmove(sequence->ids.data + keep, sequence->ids.data + keep + out,
+            (size_t)(length - keep - out) * sizeof *sequence->ids.data);
+    sequence->ids.length -= (size_t)out;
+    sequence->usage.shifted += out;
 }
 
 /* --- From logits to an event --- */

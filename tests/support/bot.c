@@ -45,7 +45,7 @@ static void open_house(const struct bot_options *options, struct bot *bot)
         .rooms = bot->rooms, .config = bot->config, .client = bot->client, .secrets = bot->secrets, .host = options->webhook ? "127.0.0.1" : NULL,
         .port = bot->port, .poll_seconds = options->poll_seconds > 0 ? options->poll_seconds : 5,
         .chat_rate = options->chat_rate > 0 ? options->chat_rate : 500, .group_rate = options->chat_rate > 0 ? options->chat_rate : 500,
-        .slow = options->slow > 0 ? options->slow : 0.05, .log = on_log, .user = bot};
+        .backoff = 0.05, .slow = options->slow > 0 ? options->slow : 0.05, .log = on_log, .user = bot};
     assert_ok(lm_telegram_open(&telegram, &bot->telegram, &error), &error);
 }
 
