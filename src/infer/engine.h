@@ -116,7 +116,8 @@ struct lm_request {              /* everything is copied by lm_engine_submit */
 struct lm_request lm_request_default(void);    /* sampling as loam_sampling_default, logprobs -1, the rest 0 */
 
 /* Refuses before anything runs: no ids, ids outside the vocabulary, values out of range, what does not fit the context
- * (LOAM_EUSAGE, naming the field and what would do); a full queue or a closing engine (LOAM_EBUSY). */
+ * (LOAM_EUSAGE, naming the field and what would do); a full queue or a closing engine (LOAM_EBUSY). *ticket is NULL then. The engine may
+ * call `notify` before this has returned, but not before *ticket is set; it is not to be freed before this has returned. */
 struct lm_ticket;
 int lm_engine_submit(struct lm_engine *engine, const struct lm_request *request, struct lm_ticket **ticket,
                      loam_error *error);
