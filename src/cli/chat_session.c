@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { LISTED = 10 };
 
@@ -107,7 +108,9 @@ static int keep(struct chat *chat, loam_error *error)
             chat->file = new_file(chat);
         }
     }
-    if (code == LOAM_OK && chat->file)
+    if (code == LOAM_OK && chat->file && !text.length)
+        unlink(chat->file); /* all was taken back: an empty file is no conversation */
+    else if (code == LOAM_OK && chat->file)
         code = lm_file_replace(chat->file, text.data ? text.data : "", text.length, error);
     lm_bytes_free(&text);
     return code;

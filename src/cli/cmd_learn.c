@@ -124,7 +124,9 @@ int command_learn(const struct arguments *arguments)
     struct learning l = {.arguments = arguments};
     struct lm_page *page = NULL;
     loam_error error;
-    int code = read_operands(&l, &error);
+    int code = show_check(arguments, &error);
+    if (code == LOAM_OK)
+        code = read_operands(&l, &error);
     if (code == LOAM_OK && !l.number && show_form(arguments, SHOW_TENSORS) == SHOW_TEXT && !arguments->values[OPT_OUT].given)
         return list_lessons();
     if (code == LOAM_OK)

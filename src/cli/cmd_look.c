@@ -82,7 +82,7 @@ int command_look_weights(const struct arguments *arguments)
     struct lm_tensors *tensors;
     loam_error error;
     int status;
-    if (lm_tensors_open(arguments->operands[0], &tensors, &error) != LOAM_OK)
+    if (show_check(arguments, &error) != LOAM_OK || lm_tensors_open(arguments->operands[0], &tensors, &error) != LOAM_OK)
         return complain_error(&error);
     if (values[OPT_RANGES].given || values[OPT_HTML].given || values[OPT_SVG].given || values[OPT_OUT].given ||
         arguments->operand_count > 1)
@@ -105,7 +105,7 @@ int command_look_tokens(const struct arguments *arguments)
         complain("look tokens: option '--sentence' is missing; usage: loam look tokens %s", arguments->command->operands);
         return EXIT_USAGE;
     }
-    if (lm_tokenizer_load(arguments->operands[0], &tokenizer, &error) != LOAM_OK)
+    if (show_check(arguments, &error) != LOAM_OK || lm_tokenizer_load(arguments->operands[0], &tokenizer, &error) != LOAM_OK)
         return complain_error(&error);
     int code = read_sentence(arguments, &text, &error);
     if (code == LOAM_OK)
@@ -132,7 +132,7 @@ static int look_at(const struct arguments *arguments, bool load, enum show_form 
                  "option '--sentence' or '--ids' is missing", arguments->command->name, arguments->command->operands);
         return EXIT_USAGE;
     }
-    int code = spare_models(arguments->values[OPT_OUT].text, &error);
+    int code = show_check(arguments, &error);
     if (code == LOAM_OK)
         code = subject_open(arguments, load, &subject, &error);
     if (code != LOAM_OK)

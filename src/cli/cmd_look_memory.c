@@ -23,7 +23,7 @@ int command_look_memory(const struct arguments *arguments)
     struct sweep sweep;
     struct lm_page *page = NULL;
     loam_error error;
-    int code = spare_models(arguments->values[OPT_OUT].text, &error);
+    int code = show_check(arguments, &error);
     if (code == LOAM_OK)
         code = sweep_open(&sweep, arguments, LM_RUN_TRAIN, &error);
     if (code != LOAM_OK)

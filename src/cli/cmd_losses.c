@@ -94,7 +94,9 @@ int command_look_losses(const struct arguments *arguments)
 {
     struct curves curves = {0};
     loam_error error;
-    int code = read_all(arguments, &curves, &error);
+    int code = show_check(arguments, &error);
+    if (code == LOAM_OK)
+        code = read_all(arguments, &curves, &error);
     int status = code != LOAM_OK                          ? complain_error(&error)
                  : arguments->values[OPT_JSON].given ? print_series(&curves)
                                                      : draw(arguments, &curves);

@@ -328,6 +328,13 @@ static int put_number(struct lm_bytes *out, double value, loam_error *error)
     return lm_bytes_format(out, error, "%s,", digits);
 }
 
+/* A value that is a list of its own stands in quotation marks. */
+static int put_value(struct lm_bytes *out, const char *value, loam_error *error)
+{
+    const char *mark = strchr(value, ',') ? "\"" : "";
+    return lm_bytes_format(out, error, "%s%s%s,", mark, value, mark);
+}
+
 static int write_csv(const struct sweep *sweep, const char *path, loam_error *error)
 {
     static const char *const keys[] = {"planned_bytes", "measured_bytes", "seconds_per_step", "tokens_per_second",
@@ -345,7 +352,7 @@ static int write_csv(const struct sweep *sweep, const char *path, loam_error *er
         char message[512];
         outcome_at(sweep, i, &outcome, message);
         for (size_t k = 0; code == LOAM_OK && k < sweep->option_count; k++)
-            code = lm_bytes_format(&out, error, "%s,", value_at(sweep, k, i) ? value_at(sweep, k, i) : "true");
+            code = put_value(&out, value_at(sweep, k, i) ? value_at(sweep, k, i) : "true", error);
         for (const char *const *key = keys; code == LOAM_OK && *key; key++)
             code = put_number(&out, value_of(sweep->documents[i], *key), error);
         if (code == LOAM_OK)
@@ -357,14 +364,31 @@ static int write_csv(const struct sweep *sweep, const char *path, loam_error *er
     return code;
 }
 
+static bool is_axis(const struct swept *swept)
+{
+    double x;
+    for (size_t i = 0; i < swept->count; i++)
+        if (swept->count < 2 || lm_parse_double(swept->values[i], &x, NULL) != LOAM_OK)
+            return false;
+    return true;
+}
+
+static int find_axis(const struct sweep *sweep, const char *path, size_t *axis, loam_error *error)
+{
+    *axis = 0;
+    while (*axis < sweep->option_count && (option_table[sweep->options[*axis].id].kind == KIND_FLAG || !is_axis(&sweep->options[*axis])))
+        ++*axis;
+    return *axis < sweep->option_count ? LOAM_OK
+                                       : lm_fail(error, LOAM_EUSAGE, "%s: a chart needs a setting with several numbers, e.g. --seq 64,128", path);
+}
+
 /* Over the first option with several numbers: planned and measured memory, for every combination of the others a curve of each. */
 static int draw(const struct sweep *sweep, const char *path, loam_error *error)
 {
-    size_t axis = 0;
-    while (axis < sweep->option_count && sweep->options[axis].count < 2)
-        axis++;
-    if (axis == sweep->option_count)
-        return lm_fail(error, LOAM_EUSAGE, "%s: a chart needs a setting with several values", path);
+    size_t axis;
+    const int found = find_axis(sweep, path, &axis, error);
+    if (found != LOAM_OK)
+        return found;
     const size_t others = sweep->points / sweep->options[axis].count;
     struct lm_series *series = lm_alloc(2 * others, sizeof *series, error);
     int code = series ? LOAM_OK : LOAM_ENOMEM;
@@ -407,7 +431,11 @@ static int draw(const struct sweep *sweep, const char *path, loam_error *error)
 static int run_sweep(struct sweep *sweep, loam_error *error)
 {
     const bool json = sweep->arguments->values[OPT_JSON].given;
+    const struct argument *chart = &sweep->arguments->values[OPT_CHART];
+    size_t axis;
     int code = collect(sweep, error);
+    if (code == LOAM_OK && chart->given)
+        code = find_axis(sweep, chart->text, &axis, error);
     if (code == LOAM_OK)
         code = begin(sweep, error);
     if (code != LOAM_OK)
@@ -427,8 +455,8 @@ static int run_sweep(struct sweep *sweep, loam_error *error)
     }
     if (sweep->arguments->values[OPT_CSV].given)
         code = write_csv(sweep, sweep->arguments->values[OPT_CSV].text, error);
-    if (code == LOAM_OK && sweep->arguments->values[OPT_CHART].given)
-        code = draw(sweep, sweep->arguments->values[OPT_CHART].text, error);
+    if (code == LOAM_OK && chart->given)
+        code = draw(sweep, chart->text, error);
     return code;
 }
 

@@ -207,16 +207,17 @@ static const char *webhook_host(const struct lm_room_config *config)
     return !config->telegram.webhook ? NULL : config->web_host ? config->web_host : "127.0.0.1";
 }
 
-static int webhook_port(const struct lm_room_config *config)
+static int webhook_port(const struct arguments *arguments, const struct lm_room_config *config)
 {
-    return config->web_host ? config->web_port : 8081;
+    const int port = config->web_host ? config->web_port : 8081;
+    return port && arguments->values[OPT_WEB].given ? port + 1 : port;
 }
 
 static int open_telegram(const struct arguments *arguments, struct house *house, loam_error *error)
 {
     const struct lm_telegram_options options = {.rooms = house->rooms, .config = house->config, .client = house->client, .secrets = house->secrets,
                                                 .host = webhook_host(house->config),
-                                                .port = webhook_port(house->config) + (house->web ? 1 : 0),
+                                                .port = webhook_port(arguments, house->config),
                                                 .log = log_line};
     if (!arguments->values[OPT_TELEGRAM].given)
         return LOAM_OK;

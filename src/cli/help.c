@@ -229,6 +229,23 @@ static void print_completion_command(FILE *to, const struct command *command)
     fputs("' ;;\n", to);
 }
 
+/* By the command too: the same name may be a flag of another. */
+static void print_completion_choices(FILE *to, enum option_id id)
+{
+    const struct option *option = &option_table[id];
+    const char *between = "    ";
+    for (size_t i = 0; i < command_count; i++) {
+        if (!command_has(&command_table[i], id))
+            continue;
+        fprintf(to, "%s'%s --%s'", between, command_table[i].name, option->name);
+        between = "|";
+    }
+    fputs(") COMPREPLY=($(compgen -W '", to);
+    for (const char *s = option->choices; *s; s++)
+        fputc(*s == '|' ? ' ' : *s, to);
+    fputs("' -- \"$word\")); return ;;\n", to);
+}
+
 static void print_first_words(FILE *to)
 {
     const char *last = "";
@@ -262,16 +279,10 @@ void print_completion(FILE *to)
                 fprintf(to, "%s ", command_table[k].name + word + 1);
         fputs("' -- \"$word\"))\n            return\n        fi\n        command+=\" ${COMP_WORDS[2]}\" ;;\n", to);
     }
-    fputs("    esac\n    case $last in\n", to);
-    for (int i = 0; i < OPTION_IDS; i++) {
-        const struct option *option = &option_table[i];
-        if (option->kind != KIND_CHOICE)
-            continue;
-        fprintf(to, "    --%s) COMPREPLY=($(compgen -W '", option->name);
-        for (const char *s = option->choices; *s; s++)
-            fputc(*s == '|' ? ' ' : *s, to);
-        fputs("' -- \"$word\")); return ;;\n", to);
-    }
+    fputs("    esac\n    case \"$command $last\" in\n", to);
+    for (int i = 0; i < OPTION_IDS; i++)
+        if (option_table[i].kind == KIND_CHOICE)
+            print_completion_choices(to, (enum option_id)i);
     fputs("    esac\n    case $command in\n", to);
     for (size_t i = 0; i < command_count; i++)
         print_completion_command(to, &command_table[i]);

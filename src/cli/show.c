@@ -132,7 +132,7 @@ static int finish(const struct arguments *arguments, struct lm_bytes *bytes, enu
     return status;
 }
 
-int spare_models(const char *path, loam_error *error)
+static int spare_models(const char *path, loam_error *error)
 {
     static const char *const patterns[] = {"model*.safetensors*", "*.gguf", "*config.json", "tokenizer*"};
     const char *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path;
@@ -140,6 +140,15 @@ int spare_models(const char *path, loam_error *error)
         if (fnmatch(patterns[i], name, 0) == 0 && lm_file_exists(path))
             return lm_fail(error, LOAM_EUSAGE, "%s: is there already and looks like a part of a model; write to another file", path);
     return LOAM_OK;
+}
+
+int show_check(const struct arguments *arguments, loam_error *error)
+{
+    const struct argument *values = arguments->values;
+    if (values[OPT_JSON].given + values[OPT_HTML].given + values[OPT_SVG].given > 1 || (values[OPT_SVG].given && values[OPT_OUT].given))
+        return lm_fail(error, LOAM_EUSAGE, "%s: found %s, wanted one of --json, --html, --svg FILE; an --out whose ending says what it is does alone",
+                       arguments->command->name, values[OPT_SVG].given && values[OPT_OUT].given ? "--svg and --out" : "several forms");
+    return spare_models(path_of(arguments), error);
 }
 
 int show_bytes(const struct arguments *arguments, struct lm_bytes *bytes)

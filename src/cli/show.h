@@ -12,8 +12,8 @@ enum show_form show_form(const struct arguments *arguments, enum show_form other
 int show_page(const struct arguments *arguments, struct lm_page *page);
 /* The same for text that is made already, HTML as a rule; frees it. */
 int show_bytes(const struct arguments *arguments, struct lm_bytes *bytes);
-/* A file of a model's that is there already is not the place for what is seen of it: LOAM_EUSAGE. `path` may be NULL. */
-int spare_models(const char *path, loam_error *error);
+/* Before anything else: LOAM_EUSAGE where two forms are asked for, or where what is seen would take the place of a file of a model's. */
+int show_check(const struct arguments *arguments, loam_error *error);
 /* The terminal as it is, or as --width and --colour say. */
 struct lm_text_style text_style(const struct arguments *arguments);
 

@@ -372,10 +372,9 @@ static int run_node(struct jinja_run *run, const struct jinja_node *node)
 
 int jinja_body(struct jinja_run *run, const struct jinja_node *body)
 {
-    enum { MOST_DEPTH = 600 };
     int code = LOAM_OK;
-    if (++run->depth > MOST_DEPTH)
-        return jinja_fail(run, "the template went more than %d levels deep", MOST_DEPTH);
+    if (++run->depth > JINJA_MOST_RUNNING)
+        return jinja_fail(run, "the template went more than %d levels deep", JINJA_MOST_RUNNING);
     for (const struct jinja_node *node = body; node && !code && run->jump == JUMP_NONE; node = node->next) {
         run->place = node->place;
         if (!(code = jinja_spend(run, 0)))

@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-enum { MOST_DEPTH = 600 };
-
 static int eval_inside(struct jinja_run *run, const struct jinja_node *node, struct jinja_value *result);
 
 int jinja_eval(struct jinja_run *run, const struct jinja_node *node, struct jinja_value *result)
@@ -12,8 +10,8 @@ int jinja_eval(struct jinja_run *run, const struct jinja_node *node, struct jinj
     const size_t before = run->place;
     run->place = node->place;
     int code = jinja_spend(run, 0);
-    if (!code && ++run->depth > MOST_DEPTH)
-        code = jinja_fail(run, "the template went more than %d levels deep", MOST_DEPTH);
+    if (!code && ++run->depth > JINJA_MOST_RUNNING)
+        code = jinja_fail(run, "the template went more than %d levels deep", JINJA_MOST_RUNNING);
     if (!code)
         code = eval_inside(run, node, result);
     if (code)

@@ -43,7 +43,7 @@ static int filter_case(struct jinja_run *run, struct jinja_text name, struct jin
                 : jinja_recase(run, text,
                                jinja_is(name, "upper")   ? CASE_UPPER
                                : jinja_is(name, "lower") ? CASE_LOWER
-                               : jinja_is(name, "title") ? CASE_TITLE
+                               : jinja_is(name, "title") ? CASE_WORDS
                                                          : CASE_CAPITAL,
                                result);
 }

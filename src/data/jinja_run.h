@@ -4,6 +4,8 @@
 
 #include "data/jinja_tree.h"
 
+enum { JINJA_MOST_RUNNING = 600 }; /* levels of calls, blocks, and values in each other: what the stack holds */
+
 struct jinja_run {
     const struct lm_jinja *jinja;
     const struct lm_jinja_call *call;
@@ -74,7 +76,8 @@ size_t jinja_offset(struct jinja_text text, size_t characters); /* in bytes, at 
 bool jinja_blank(uint32_t c);
 struct jinja_text jinja_strip(struct jinja_text text, const struct jinja_text *characters, bool left, bool right);
 bool jinja_find(struct jinja_run *run, struct jinja_text text, struct jinja_text part, size_t *place);
-enum jinja_case { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITAL };
+/* CASE_TITLE: str.title(), any letter behind what is none. CASE_WORDS: the filter, behind blanks, dashes and opening brackets alone. */
+enum jinja_case { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_WORDS, CASE_CAPITAL };
 int jinja_recase(struct jinja_run *run, struct jinja_text text, enum jinja_case how, struct jinja_value *result);
 int jinja_replace(struct jinja_run *run, struct jinja_text text, struct jinja_text old, struct jinja_text new,
                   int64_t most, struct jinja_value *result);

@@ -95,7 +95,8 @@ int jinja_recase(struct jinja_run *run, struct jinja_text text, enum jinja_case 
         const bool up = how == CASE_UPPER || (how != CASE_LOWER && !inside);
         const int32_t changed = up ? utf8proc_toupper((int32_t)c) : utf8proc_tolower((int32_t)c);
         const utf8proc_category_t category = utf8proc_category((int32_t)c);
-        inside = how == CASE_CAPITAL || (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO);
+        const bool letter = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+        inside = how == CASE_CAPITAL || (how == CASE_WORDS ? !jinja_blank(c) && !(c < 128 && c && strchr("-({[<", (int)c)) : letter);
         char bytes[4];
         const size_t size = lm_utf8_encode((uint32_t)changed, bytes);
         if (length + size > 2 * text.length)

@@ -224,6 +224,15 @@ static int equal_lists(struct jinja_run *run, const struct jinja_list *a, const 
     return code;
 }
 
+/* Values can be put into each other as deep as the steps reach; the stack does not. */
+static int deeper(struct jinja_run *run)
+{
+    if (run->depth >= JINJA_MOST_RUNNING)
+        return jinja_fail(run, "found values more than %d deep in each other, which are not compared", JINJA_MOST_RUNNING);
+    run->depth++;
+    return LOAM_OK;
+}
+
 int jinja_equal(struct jinja_run *run, struct jinja_value a, struct jinja_value b, bool *equal)
 {
     int code = jinja_spend(run, 0);
@@ -245,9 +254,12 @@ int jinja_equal(struct jinja_run *run, struct jinja_value a, struct jinja_value 
         *equal = a.as.text.length == b.as.text.length && !memcmp(a.as.text.data, b.as.text.data, a.as.text.length);
         return jinja_spend(run, a.as.text.length);
     case J_LIST:
-        return equal_lists(run, a.as.list, b.as.list, equal);
     case J_DICT:
-        return equal_dicts(run, a.as.dict, b.as.dict, equal);
+        if ((code = deeper(run)))
+            return code;
+        code = a.kind == J_LIST ? equal_lists(run, a.as.list, b.as.list, equal) : equal_dicts(run, a.as.dict, b.as.dict, equal);
+        run->depth--;
+        return code;
     case J_FUNCTION:
         *equal = a.as.text.data == b.as.text.data;
         return LOAM_OK;
@@ -287,8 +299,13 @@ int jinja_compare(struct jinja_run *run, struct jinja_value a, struct jinja_valu
         bool equal = false;
         if ((code = jinja_equal(run, a.as.list->items[i], b.as.list->items[i], &equal)))
             return code;
-        if (!equal)
-            return jinja_compare(run, a.as.list->items[i], b.as.list->items[i], order);
+        if (equal)
+            continue;
+        if ((code = deeper(run)))
+            return code;
+        code = jinja_compare(run, a.as.list->items[i], b.as.list->items[i], order);
+        run->depth--;
+        return code;
     }
     *order = (a.as.list->count > b.as.list->count) - (a.as.list->count < b.as.list->count);
     return LOAM_OK;

@@ -244,6 +244,7 @@ int lm_samples_open(const struct lm_samples_options *options, struct lm_samples 
         return LOAM_ENOMEM;
     samples->batch = options->batch;
     samples->length = options->length;
+    samples->vocabulary = options->vocabulary;
     samples->shuffle = options->shuffle;
     samples->seed = options->seed;
     samples->epoch = -1;
@@ -376,6 +377,10 @@ static int fill_sample(const struct lm_samples *samples, const struct lm_sample 
     int code = lm_store_read(samples, sample->begin, samples->words, (size_t)sample->length, error);
     if (code)
         return code;
+    for (int64_t i = 0; samples->vocabulary && i < sample->length; i++)
+        if ((words[i] & INT32_MAX) >= samples->vocabulary)
+            return lm_fail(error, LOAM_EFORMAT, "found id %u in the encoded data, wanted one below %lld; the cache is damaged, remove it",
+                           words[i] & INT32_MAX, (long long)samples->vocabulary);
     for (int64_t i = 0; i + 1 < sample->length; i++) {
         size_t at = base + (size_t)(start + i);
         const bool trained = words[i + 1] >> 31;

@@ -40,7 +40,7 @@ struct lm_samples {
     size_t epoch_row_count;
     int64_t epoch;              /* -1: none yet */
     uint32_t *lot;              /* scratch: as many as the largest group has rows */
-    int64_t batch, length;
+    int64_t batch, length, vocabulary; /* 0: not known */
     bool shuffle, cached;
     uint64_t seed, fingerprint;
     int32_t padding;

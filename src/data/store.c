@@ -302,7 +302,7 @@ static bool tables_hold(const struct lm_samples *samples, const struct span *spa
     size_t next = 0;
     for (size_t i = 0; i < samples->sample_count; i++) {
         const struct lm_sample *sample = &samples->samples[i];
-        if (sample->begin < 0 || sample->length < 2 || (uint64_t)sample->begin > tokens ||
+        if (sample->begin < 0 || sample->length < 2 || sample->length > samples->length + 1 || (uint64_t)sample->begin > tokens ||
             (uint64_t)sample->length > tokens - (uint64_t)sample->begin)
             return false;
     }

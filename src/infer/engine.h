@@ -82,9 +82,6 @@ const char *lm_engine_device(const struct lm_engine *engine);    /* "cpu avx512v
 int lm_engine_prompt(const struct lm_engine *engine, const struct lm_conversation *conversation,
                      struct lm_rendered *prompt, loam_error *error);
 
-enum lm_overflow { LM_OVERFLOW_REFUSE, LM_OVERFLOW_SHIFT };
-int lm_overflow_parse(const char *name, enum lm_overflow *overflow, loam_error *error);    /* "refuse", "shift" */
-
 struct lm_logit_bias {
     int32_t id;
     float bias;                  /* added to the logit: -100 to 100 as a rule, -INFINITY forbids the token */

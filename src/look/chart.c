@@ -204,7 +204,7 @@ static int put_legend(const struct lm_chart *chart, bool braille, bool colour, s
 int lm_chart_text(const struct lm_chart *chart, int columns, int rows, bool braille, bool colour, struct lm_bytes *out,
                   loam_error *error)
 {
-    braille = braille && (colour || chart->count == 1);
+    braille = braille && (colour ? chart->count <= COLOURS : chart->count == 1); /* else letters tell the curves apart */
     struct range range;
     if (!find_range(chart, &range))
         return lm_fail(error, LOAM_EUSAGE, "%s: there is nothing to draw", chart->title ? chart->title : "chart");

@@ -212,7 +212,9 @@ static int draw_bars(struct drawing *d, int figure)
 {
     const struct lm_block *block = d->block;
     char number[40];
-    const int64_t rows = block->rows < 400 ? block->rows : 400;
+    if (block->rows > MOST_CELLS)
+        return lm_fail(d->error, LOAM_EUSAGE, "a picture of %lld bars would be too large to draw; look at fewer tokens", (long long)block->rows);
+    const int64_t rows = block->rows;
     const int names = names_width(block->row_names, rows), left = MARGIN + names + 4, top = 2 * MARGIN + 16;
     const int height = top + (int)rows * LINE + 46;
     begin(d, figure, left + PLOT_WIDTH + 90, height);
@@ -256,24 +258,36 @@ static void put_points(struct drawing *d, int64_t column, int left, int bottom)
     }
 }
 
+/* Lines at round numbers, three to seven of them, each with its number. */
+static void put_grid(struct drawing *d, int left, int bottom)
+{
+    const double span = d->high - d->low, power = pow(10, floor(log10(span / 4))), part = span / 4 / power;
+    const double step = power * (part < 1.5 ? 1 : part < 3.5 ? 2 : part < 7.5 ? 5 : 10);
+    const double first = ceil(d->low / step - 1e-9);
+    for (int i = 0; i < 8 && (first + i) * step <= d->high + 1e-9 * span; i++) {    /* where numbers lie too close, no more than that */
+        const double value = (first + i) * step;
+        const int y = bottom - (int)((value - d->low) / span * PLOT_HEIGHT + 0.5);
+        put(d, "<path class=\"g\" stroke-opacity=\".35\" d=\"M%d %dH%d\"/>", left, y, left + PLOT_WIDTH);
+        put_number(d, left - 6, y + 4, "class=\"a\" text-anchor=\"end\"", value);
+    }
+}
+
 static int draw_lines(struct drawing *d, int figure)
 {
     static const char *const dashes[] = {"", "stroke-dasharray=\"6 3\"", "stroke-dasharray=\"2 3\"", "stroke-dasharray=\"9 3 2 3\""};
     const struct lm_block *block = d->block;
     char room[24];
     const int left = MARGIN + 80, top = 2 * MARGIN + 32, bottom = top + PLOT_HEIGHT;
-    begin(d, figure, left + PLOT_WIDTH + 170, bottom + 60);
-    for (int i = 0; i <= 4; i++) {
-        const int y = bottom - PLOT_HEIGHT * i / 4;
-        put(d, "<path class=\"g\" stroke-opacity=\".35\" d=\"M%d %dH%d\"/>", left, y, left + PLOT_WIDTH);
-        put_number(d, left - 6, y + 4, "class=\"a\" text-anchor=\"end\"", d->low + (d->high - d->low) * i / 4);
-    }
+    const int names = top + (int)block->columns * LINE + 12;
+    begin(d, figure, left + PLOT_WIDTH + 170, bottom + 60 > names ? bottom + 60 : names);
+    put_grid(d, left, bottom);
     const int64_t last = block->rows > 1 ? block->rows - 1 : 1, every = (block->rows + 11) / 12;
     for (int64_t row = 0; row < block->rows; row += every)
         put_text(d, left + (int)(PLOT_WIDTH * row / last), bottom + 16, "class=\"a\" text-anchor=\"middle\"",
                  lm_block_name(block->row_names, row, room), 8);
     for (int64_t column = 0; column < block->columns; column++) {
-        put(d, "<polyline class=\"l l%d\" %s points=\"", (int)(column % 4), dashes[column % 4]);
+        const char *dash = dashes[(column + column / 4) % 4]; /* colour and dashes together: sixteen curves */
+        put(d, "<polyline class=\"l l%d\" %s points=\"", (int)(column % 4), dash);
         for (int64_t row = 0; row < block->rows; row++) {
             const double value = block->values[row * block->columns + column];
             if (isfinite(value))
@@ -282,7 +296,7 @@ static int draw_lines(struct drawing *d, int figure)
         }
         put(d, "\"/>");
         put_points(d, column, left, bottom);
-        put(d, "<path class=\"l l%d\" %s d=\"M%d %dh28\"/>", (int)(column % 4), dashes[column % 4], left + PLOT_WIDTH + 12,
+        put(d, "<path class=\"l l%d\" %s d=\"M%d %dh28\"/>", (int)(column % 4), dash, left + PLOT_WIDTH + 12,
             top + 8 + (int)column * LINE);
         put_text(d, left + PLOT_WIDTH + 46, top + 12 + (int)column * LINE, "class=\"legend\"",
                  lm_block_name(block->column_names, column, room), NAME_LIMIT);
@@ -322,11 +336,7 @@ static int draw_areas(struct drawing *d, int figure)
     const int left = MARGIN + 80, top = 2 * MARGIN + 40, bottom = top + PLOT_HEIGHT;
     char room[24], more[96];
     begin(d, figure, left + PLOT_WIDTH + 200, bottom + 170);
-    for (int i = 0; i <= 4; i++) {
-        const int y = bottom - PLOT_HEIGHT * i / 4;
-        put(d, "<path class=\"g\" stroke-opacity=\".35\" d=\"M%d %dH%d\"/>", left, y, left + PLOT_WIDTH);
-        put_number(d, left - 6, y + 4, "class=\"a\" text-anchor=\"end\"", d->high * i / 4);
-    }
+    put_grid(d, left, bottom);
     for (int64_t column = 0; column < block->columns; column++) {
         const int y = top + LINE * (int)(block->columns - 1 - column);    /* in the order of the areas */
         put_area(d, column, left, bottom);

@@ -103,22 +103,34 @@ static const char *key_of(const struct reader *reader, const char *name, char ou
 }
 
 /* `absent` < 0: must be there. */
-static int64_t whole(struct reader *reader, const char *name, int64_t most, int64_t absent)
+static int64_t whole_from(struct reader *reader, const char *name, int64_t least, int64_t most, int64_t absent)
 {
     char key[128];
     int64_t value = absent;
     if (reader->code || (absent >= 0 && !lm_gguf_find(reader->file, key_of(reader, name, key))))
         return absent < 0 ? 1 : absent;
-    reader->code = lm_gguf_int(reader->file, key_of(reader, name, key), 1, most, &value, reader->error);
+    reader->code = lm_gguf_int(reader->file, key_of(reader, name, key), least, most, &value, reader->error);
     return reader->code ? 1 : value;
 }
 
-static double number(struct reader *reader, const char *name, double absent)
+static int64_t whole(struct reader *reader, const char *name, int64_t most, int64_t absent)
+{
+    return whole_from(reader, name, 1, most, absent);
+}
+
+static double number_or_0(struct reader *reader, const char *name, double absent)
 {
     char key[128];
     double value = absent;
     if (!reader->code && lm_gguf_find(reader->file, key_of(reader, name, key)))
         reader->code = lm_gguf_double(reader->file, key, &value, reader->error);
+    return value;
+}
+
+static double number(struct reader *reader, const char *name, double absent)
+{
+    char key[128];
+    const double value = number_or_0(reader, name, absent);
     if (!reader->code && !(value > 0))
         reader->code = lm_fail(reader->error, LOAM_EFORMAT, "%s: %s: found %g, wanted a number above 0",
                                lm_gguf_path(reader->file), key_of(reader, name, key), value);
@@ -162,8 +174,9 @@ static void read_rope(struct reader *reader, struct lm_config *config)
     if (reader->code)
         return;
     if (!strcmp(type, "linear")) {
-        config->rope_linear = true;
-        config->rope_factor = number(reader, "rope.scaling.factor", 1);
+        /* Writers that always name a type have a factor of 0 where nothing is scaled. */
+        config->rope_linear = number_or_0(reader, "rope.scaling.factor", 1) != 0;
+        config->rope_factor = config->rope_linear ? number(reader, "rope.scaling.factor", 1) : 0;
     } else if (strcmp(type, "none") != 0) {
         reader->code = lm_fail(reader->error, LOAM_EUNSUPPORTED, "%s: %s: found \"%s\", wanted none or linear",
                                lm_gguf_path(reader->file), key, type);
@@ -171,7 +184,8 @@ static void read_rope(struct reader *reader, struct lm_config *config)
     if (!tensor || reader->code)
         return;
     const int64_t count = config->head_size / 2;
-    bool fits = tensor->dtype == LM_F32 && tensor->count == (uint64_t)count && count <= 4096;
+    bool fits = tensor->dtype == LM_F32 && count > 0 && count <= 4096 && tensor->count == (uint64_t)count;
+    fits = fits && ((const float *)tensor->data)[count - 1] > 0 && isfinite(((const float *)tensor->data)[count - 1]);
     float factors[4096];
     config->rope_llama3 = true;
     config->rope_low = 1;
@@ -236,14 +250,14 @@ int lm_gguf_config(const struct lm_gguf *file, struct lm_config *result, loam_er
     config.norm_eps = number(&reader, gpt2 ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 1e-5);
     if (!gpt2)
         read_rope(&reader, &config);
-    if (config.family == LM_LLAMA && lm_gguf_find(file, key_of(&reader, "attention.sliding_window", key))) {
+    /* llama.cpp's own writer has both keys in every file, and 0 where a model has neither. */
+    if (config.family == LM_LLAMA)
+        config.window = whole_from(&reader, "attention.sliding_window", 0, INT32_MAX, 0);
+    if (config.window)
         config.family = LM_MISTRAL;
-        config.window = whole(&reader, "attention.sliding_window", INT32_MAX, 0);
-    }
-    if (lm_gguf_find(file, key_of(&reader, "expert_count", key)) && whole(&reader, "expert_count", INT32_MAX, 1) > 0 &&
-        !reader.code)
+    if (whole_from(&reader, "expert_count", 0, INT32_MAX, 0) && !reader.code)
         return lm_fail(error, LOAM_EUNSUPPORTED, "%s: %s: found a mixture of experts, which loam does not compute",
-                       lm_gguf_path(file), key);
+                       lm_gguf_path(file), key_of(&reader, "expert_count", key));
     config.bos = token(&reader, "tokenizer.ggml.bos_token_id", config.vocabulary);
     config.eos = token(&reader, "tokenizer.ggml.eos_token_id", config.vocabulary);
     config.pad = token(&reader, "tokenizer.ggml.padding_token_id", config.vocabulary);

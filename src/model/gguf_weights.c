@@ -25,6 +25,9 @@ static int check_tensor(struct lm_model *model, size_t index, const struct lm_te
         tensor->dtype != LM_F16)
         return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tensor \"%s\": found type %s, wanted floating or block numbers",
                        lm_gguf_path(model->gguf), tensor->name, lm_dtype_name(tensor->dtype));
+    if (lm_dtype_is_block(tensor->dtype) && parameter->rank == 1)
+        return lm_fail(error, LOAM_EUNSUPPORTED, "%s: tensor \"%s\": found type %s, wanted floating numbers, as it is no matrix",
+                       lm_gguf_path(model->gguf), tensor->name, lm_dtype_name(tensor->dtype));
     model->sources[index] = tensor;
     return LOAM_OK;
 }

@@ -173,6 +173,9 @@ static void bounds(void **state)
          "steps"},
         {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "deep"},
         {"{% for x in [[1]] recursive %}{{ loop([x]) }}{% endfor %}", "deep"},
+        {"{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x == ns.x }}", "deep"},
+        {"{% set ns = namespace(x=[1], y=[2]) %}{% for i in range(700) %}{% set ns.x = [ns.x] %}{% set ns.y = [ns.y] %}{% endfor %}"
+         "{{ ns.x < ns.y }}", "deep"},
         {"{{ 'x' * 1000000000000 }}", "memory"},
         {"{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
          "made:1:"},

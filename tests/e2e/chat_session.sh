@@ -39,6 +39,11 @@ grep -q Ahoy "$kept" && fail "what was undone is kept"
 printf '/load %s\n/retry\n/clear\nHello!\n' "$(basename "$kept" .jsonl)" | chat parrot >out 2>err || fail "load: $(cat err)"
 [ "$(grep -c Barnacle out)" = 1 ] || fail "retry: $(cat out)"
 [ "$(ls data/loam/chat/*.jsonl | wc -l)" = 2 ] || fail "clear begins another session"
+# What was all taken back leaves no session behind.
+before=$(ls data/loam/chat/*.jsonl | wc -l)
+printf 'Hello!\n/undo\n' | chat parrot >out 2>err || fail "undo alone: $(cat err)"
+[ "$(ls data/loam/chat/*.jsonl | wc -l)" = "$before" ] || fail "an empty session is kept"
+printf '/tokens\n' | chat parrot --session last >out 2>err || fail "last behind an undone one: $(cat err)"
 rm -r data
 printf 'Hello!\n' | chat parrot --no-save >out 2>err || fail "no-save: $(cat err)"
 [ ! -e data ] || fail "--no-save kept something"

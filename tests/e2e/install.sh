@@ -41,3 +41,8 @@ fi
 completed=$(bash -c 'source "$1" && COMP_WORDS=(loam fine) COMP_CWORD=1 && _loam && echo "${COMPREPLY[*]}"' - \
     "$at/share/bash-completion/completions/loam")
 [ "$completed" = finetune ] || fail "'loam fine' completes to '$completed'"
+# By the command: what plan compares with is not what tokenizer show compares.
+completed=$(bash -c 'source "$1" && COMP_WORDS=(loam plan --compare "") COMP_CWORD=3 && _loam && echo "${COMPREPLY[*]}"
+    cd "$2" && COMP_WORDS=(loam tokenizer show --compare "") COMP_CWORD=4 && _loam && echo "${COMPREPLY[*]}"' - \
+    "$at/share/bash-completion/completions/loam" "$at/share/bash-completion" | tr '\n' ' ')
+[ "$completed" = "deepspeed completions " ] || fail "--compare completes to '$completed'"

@@ -76,7 +76,10 @@ done
 says 0 "" -- look attention model --sentence "$sentence" --colour always
 grep -q $'\x1b\[48;5;' out || fail "no colours where they are asked for"
 NO_COLOR=1 TERM=xterm script -qec "$LOAM look attention model --sentence '$sentence'" /dev/null </dev/null >out 2>/dev/null
+grep -q Attention out || fail "NO_COLOR: nothing is shown"
 grep -q $'\x1b\[48' out && fail "NO_COLOR is not heeded"
+env -u NO_COLOR TERM=xterm script -qec "$LOAM look attention model --sentence '$sentence'" /dev/null </dev/null >out 2>/dev/null
+grep -q $'\x1b\[48' out || fail "no colours on a terminal"
 if command -v rsvg-convert >/dev/null; then
     says 0 "" -- look attention model --sentence "$sentence" -o picture.png
     [ "$(head -c 4 picture.png | tail -c 3)" = PNG ] || fail "picture.png is no PNG"
@@ -107,15 +110,24 @@ says 0 spread -- look weights model --ranges
 
 # What can be wrong.
 says 2 "empty" -- look attention model --sentence ""
-says 2 "context is 640" -- look attention model --sentence "$(seq 500 | tr '\n' ' ')"
+for what in attention logits norms neurons step; do
+    says 2 "context is 640; shorten the text" -- look $what model --sentence "$(seq 500 | tr '\n' ' ')"
+done
 says 2 "layers 0 to 11" -- look attention model --sentence fox --layer 12
 says 2 "heads 0 to 11" -- look attention model --sentence fox --layer 0 --head 12
 says 2 "--layer" -- look attention model --sentence fox --head 1
 says 2 "--sentence" -- look attention model
 says 2 "both" -- look attention model --sentence fox --ids 1
+says 2 "several forms" -- look norms model --ids "1 2" --json --svg a.svg
+says 2 "--svg and --out" -- look logits model --ids "1 2" --svg a.svg -o logits.safetensors
+says 2 "part of a model" -- look weights model -o model/config.json
+says 2 "part of a model" -- look norms model --ids "1 2" --svg model/config.json
+says 2 "part of a model" -- learn 5 -o model/tokenizer.json
+[ -e a.svg ] && fail "a picture in spite of the refusal"
 says 2 "at least 2" -- look step model --ids 1
 says 0 "" -- look attention model --ids 1
-says 0 "" -- look logits model --ids 1
+for what in logits norms neurons; do says 0 "" -- look $what model --ids 1; done
+says 0 "give two or more" -- look norms model --ids 1 --width 200
 says 1 "nowhere" -- look attention nowhere --sentence fox
 says 2 "1 to 14" -- learn 15
 says 2 "empty" -- learn 5 --sentence "  "
@@ -131,6 +143,16 @@ for i in $(seq 14); do timeout 60 "$LOAM" learn $i --sentence "שלום 世界 �
 done
 printf 'a\xff\xfe\x1b[31mb' | "$LOAM" look tokens model --sentence - >out 2>err || fail "bytes that are no text: $(cat err)"
 grep -q $'\x1b' out && fail "a token drives the terminal"
+python3 - <<'PYTHON'
+import json, struct
+head = json.dumps({"\x1b]0;owned\x07\x1b[2J": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+open("named.safetensors", "wb").write(struct.pack("<Q", len(head)) + head + struct.pack("<2f", 1, 2))
+PYTHON
+for other in --ranges logits.safetensors; do
+    "$LOAM" look weights named.safetensors $other >out 2>err || fail "a name that steers: $(cat err)"
+    grep -q owned out || fail "the name is not shown: $(cat out)"
+    grep -q $'[\x1b\x07]' out && fail "a tensor's name drives the terminal"
+done
 
 # Lessons on a model, and on one whose vocabulary knows no mark of any template.
 "$LOAM" tokenizer train --vocab-size 300 text.txt -o bare 2>/dev/null && "$LOAM" init --config shape.json -o bare 2>/dev/null || fail bare

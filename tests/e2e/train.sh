@@ -119,6 +119,13 @@ for l in lines:
     assert re.fullmatch(r"training \[[#.]+\] +\d+%( loss \S+)?(  lr \S+e[-+]\d\d)?(  norm \S+)?(  \d+ tokens/s)?(  \d+% of peak)?(  .* left)? ?", l), l' $columns
 done
 
+# --- what ends far above guessing says so; what does not, does not
+"$LOAM" finetune base --data chat.jsonl -o wild --steps 12 --batch 1 --seq 64 --lr 50 --warmup 0 --schedule constant --clip 0 >out 2>err || fail "wild: $(cat err)"
+grep -q 'the run has diverged; a smaller --lr than 50' err || fail "a run that diverged says nothing: $(cat out err)"
+"$LOAM" finetune base --data chat.jsonl -o tame --steps 2 --batch 1 --seq 64 >out 2>err || fail "tame: $(cat err)"
+grep -q diverged err && fail "a run of two steps is said to have diverged: $(cat err)"
+rm -rf wild tame
+
 # --- measure: each point a process; one that is refused is a line too
 mkdir tmp && export TMPDIR=$work/tmp
 "$LOAM" measure base --seq 32,64,512 --batch 1,2 --steps 3 --csv m.csv --json >m.json 2>err || fail "measure: $(cat err)"
@@ -129,6 +136,13 @@ for p in d:
     if ok: assert p["planned_bytes"]>0 and p["measured_bytes"]>0 and p["tokens_per_second"]>0
     else: assert "512" in p["message"] and p["tokens_per_second"] is None, p'
 [ "$(wc -l < m.csv)" = 7 ] || fail "the table: $(cat m.csv)"
+"$LOAM" measure base --seq 32,64 --steps 2 --offload optimizer,weights --fused-step --csv c.csv >out 2>err || fail "measure: $(cat err)"
+python 'import csv
+rows=list(csv.DictReader(open("c.csv"))); assert [r["offload"] for r in rows]==["optimizer,weights"]*2 and all(r["outcome"]=="ok" for r in rows), rows'
+"$LOAM" measure base --seq 32,64 --dtype f32,bf16 --steps 2 --chart c.svg >out 2>err || fail "the axis: $(cat err)"
+grep -q '>seq<' c.svg || fail "the chart is not over seq"
+"$LOAM" measure base --dtype f32,bf16 --chart d.svg >out 2>err && fail "a chart without numbers"
+grep -q 'several numbers' err && [ ! -s out ] || fail "a chart without numbers: $(cat err out)"
 [ -z "$(ls tmp)" ] || fail "measure left $(ls tmp)"
 mkdir bare && cp config.json bare
 "$LOAM" measure bare --seq 32 --steps 2 >out 2>err || fail "measure without weights: $(cat err)"

@@ -72,6 +72,9 @@ text.strip().upper()
 text.strip().lower()
 'ab cd_ef'.title()
 'ab CD'|title
+'tool_call (x)'|title
+"it's [a] <b> c-d {e}"|title
+"it's a_b".title()
 'ab CD'.capitalize()
 'xxabxx'.strip('x') ~ 'xxab'.lstrip('x') ~ 'abxx'.rstrip('xb')
 'a,b,,c'.split(',')

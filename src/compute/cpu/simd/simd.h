@@ -26,6 +26,7 @@ enum { LM_SIMD_BLOCKS = 16 };
 #define lm_simd_tile LM_SIMD(lm_simd_tile)
 #define lm_simd_attention LM_SIMD(lm_simd_attention)
 #define lm_simd_attention_backward LM_SIMD(lm_simd_attention_backward)
+#define lm_simd_attention_weights LM_SIMD(lm_simd_attention_weights)
 #define lm_simd_attention_scratch LM_SIMD(lm_simd_attention_scratch)
 #define lm_simd_embed LM_SIMD(lm_simd_embed)
 #define lm_simd_embed_backward LM_SIMD(lm_simd_embed_backward)
@@ -69,9 +70,10 @@ static inline int64_t lm_rows_at_a_time(const struct lm_device *device, int64_t 
     return wanted > share ? share : wanted > step ? wanted : step;
 }
 
-/* attention.c, attention_backward.c */
+/* attention.c, attention_backward.c, attention_weights.c */
 void lm_simd_attention(struct lm_device *device, const struct lm_attention *op);
 void lm_simd_attention_backward(struct lm_device *device, const struct lm_attention *op);
+void lm_simd_attention_weights(struct lm_device *device, const struct lm_attention *op, float *weights);
 size_t lm_simd_attention_scratch(struct lm_device *device, const struct lm_attention *op, bool backward);
 
 /* norms.c */
