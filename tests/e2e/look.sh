@@ -3,7 +3,7 @@
 # look_pages.sh opens the pages in a browser.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 failed=0
 fail() { echo "FAILED: $*" >&2; failed=1; }

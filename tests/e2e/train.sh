@@ -3,7 +3,7 @@
 # and a second run in one directory are told apart, measure makes a point of a failure, look losses draws.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 export XDG_CACHE_HOME=$work/cache
 fail() { echo "FAILED: $*" >&2; exit 1; }

@@ -87,8 +87,8 @@ void bot_close(struct bot *bot)
     standin_close(&bot->api);
     standin_close(&bot->services);
     const char *logged = bot->logged.data ? bot->logged.data : "";
-    if (strstr(logged, "token-not") || strstr(logged, "sesame") || strstr(logged, "sk-services"))
-        fail_msg("a secret was logged: %s", logged);
+    if (strstr(logged, TEST_MARK))
+        fail_msg("a secret was logged (not shown here)");
     lm_bytes_free(&bot->logged);
     pthread_mutex_destroy(&bot->lock);
 }
