@@ -165,14 +165,19 @@ static double wake_turns(struct lm_rooms *rooms)
     pthread_mutex_lock(&rooms->lock);
     struct lm_room *first = rooms->rooms;    /* rooms are only added, at the front */
     pthread_mutex_unlock(&rooms->lock);
-    for (struct lm_room *room = first; room; room = room->next)
-        for (struct lm_turn *turn = room->turns, *behind; turn; turn = behind) {
-            behind = turn->next;
-            if (turn->wake_at > 0 && turn->wake_at <= now)
+    for (struct lm_room *room = first; room; room = room->next) {
+        bool woken = false;
+        for (struct lm_turn *turn = room->turns; turn; turn = turn->next)
+            if (turn->wake_at > 0 && turn->wake_at <= now) {
+                woken = true;
                 lm_turn_wake(turn);
+            }
+        if (woken)
+            lm_room_advance(room);    /* one that failed at once is over */
+        for (const struct lm_turn *turn = room->turns; turn; turn = turn->next)
             if (turn->wake_at > 0 && turn->wake_at < next)
                 next = turn->wake_at;
-        }
+    }
     return next;
 }
 
