@@ -190,8 +190,7 @@ static int add_headers(struct lm_http_call *call, const struct lm_http_request *
     return code;
 }
 
-/* Scheme, host and port, or an error that repeats nothing of the address. */
-static int take_address(struct lm_http_call *call, const char *url, loam_error *error)
+int lm_http_place(const char *url, char place[LM_HTTP_PLACE], loam_error *error)
 {
     char *scheme = NULL, *host = NULL, *port = NULL;
     const size_t length = strlen(url);
@@ -200,16 +199,24 @@ static int take_address(struct lm_http_call *call, const char *url, loam_error *
               curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK && curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK;
     ok = ok && (!strcmp(scheme, "http") || !strcmp(scheme, "https"));
     if (ok && curl_url_get(parts, CURLUPART_PORT, &port, 0) == CURLUE_OK)
-        lm_format(call->place, sizeof call->place, "%s://%s:%s", scheme, host, port);
+        lm_format(place, LM_HTTP_PLACE, "%s://%s:%s", scheme, host, port);
     else if (ok)
-        lm_format(call->place, sizeof call->place, "%s://%s", scheme, host);
+        lm_format(place, LM_HTTP_PLACE, "%s://%s", scheme, host);
     curl_free(scheme);
     curl_free(host);
     curl_free(port);
     curl_url_cleanup(parts);
     if (!ok)
         return lm_fail(error, LOAM_EUSAGE, "an address that is none (%zu bytes, not shown), wanted http://HOST or https://HOST", length);
-    const int code = lm_bytes_reserve(&call->url, length + 1, error);
+    return LOAM_OK;
+}
+
+static int take_address(struct lm_http_call *call, const char *url, loam_error *error)
+{
+    const size_t length = strlen(url);
+    int code = lm_http_place(url, call->place, error);
+    if (code == LOAM_OK)
+        code = lm_bytes_reserve(&call->url, length + 1, error);
     return code == LOAM_OK ? lm_bytes_append(&call->url, url, length, error) : code;
 }
 

@@ -33,7 +33,7 @@ struct lm_http_call {
     struct curl_slist *headers;
     struct lm_bytes url, sent;           /* wiped: the url of a bot holds its token */
     char *method;
-    char place[256];                     /* scheme, host and port: what messages call it */
+    char place[LM_HTTP_PLACE];           /* scheme, host and port: what messages call it */
     double seconds, idle_seconds;
     size_t most_bytes, received;
     void (*head)(void *user, const struct lm_http_head *head);

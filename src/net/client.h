@@ -67,6 +67,9 @@ struct lm_http_request {        /* everything is copied by start */
     void *user;
 };
 
+enum { LM_HTTP_PLACE = 256 };
+/* Scheme, host and port of an address, as messages may show it; LOAM_EUSAGE, which repeats nothing of it, where it is none. */
+int lm_http_place(const char *url, char place[LM_HTTP_PLACE], loam_error *error);
 int lm_http_client_open(const struct lm_http_client_options *options, struct lm_http_client **client, loam_error *error);
 /* Every call that is not through ends as LOAM_ECANCELLED. NULL is fine. */
 void lm_http_client_close(struct lm_http_client *client);

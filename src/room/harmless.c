@@ -225,7 +225,7 @@ static size_t same_letters(const char *text, size_t length, const char *name)
     return at;
 }
 
-size_t lm_mention_place(const char *text, size_t length, const char *name, bool plain)
+size_t lm_mention_at(const char *text, size_t length, const char *name, bool plain, size_t *bytes)
 {
     uint32_t before = ' ';
     for (size_t at = 0; at < length;) {
@@ -236,12 +236,20 @@ size_t lm_mention_place(const char *text, size_t length, const char *name, bool 
         const size_t used = called || (plain && !letter_or_digit(before)) ? same_letters(text + from, length - from, name) : 0;
         if (used && from + used < length)
             character(text + from + used, length - from - used, &after);
-        if (used && !letter_or_digit(after))
+        if (used && !letter_or_digit(after)) {
+            *bytes = from - at + used;
             return at;
+        }
         before = c;
         at += size;
     }
     return SIZE_MAX;
+}
+
+size_t lm_mention_place(const char *text, size_t length, const char *name, bool plain)
+{
+    size_t bytes;
+    return lm_mention_at(text, length, name, plain, &bytes);
 }
 
 bool lm_mentions(const char *text, size_t length, const char *name, bool plain)

@@ -56,6 +56,8 @@ int lm_ledger_add(struct lm_ledger *ledger, const struct lm_ledger_message *mess
 int lm_ledger_add_many(struct lm_ledger *ledger, const struct lm_ledger_message *messages, size_t count, loam_error *error);
 /* Notes a position; `seen`: it was noted before. */
 int lm_ledger_pass_over(struct lm_ledger *ledger, const char *source, int64_t position, bool *seen, loam_error *error);
+/* Whether it was noted; notes nothing. */
+int lm_ledger_seen(struct lm_ledger *ledger, const char *source, int64_t position, bool *seen, loam_error *error);
 int lm_ledger_position(struct lm_ledger *ledger, const char *source, int64_t *position, loam_error *error);
 
 /* Tokens and money of what gave no message (a pass, a failure), and what was spent since a time. */

@@ -16,6 +16,7 @@
     X(ROOM_LIST, "SELECT id FROM rooms ORDER BY number")                                                                            \
     X(ROOM_SETTINGS, "UPDATE rooms SET settings = ?2 WHERE number = ?1")                                                            \
     X(ROOM_ANSWERED, "UPDATE rooms SET answered = max(answered, ?2) WHERE number = ?1")                                             \
+    X(POSITION_SEEN, "SELECT 1 FROM positions WHERE source = ?1 AND position = ?2")                                                  \
     X(POSITION_ADD, "INSERT OR IGNORE INTO positions(source, position) VALUES(?1, ?2)")                                             \
     X(POSITION_PRUNE, "DELETE FROM positions WHERE source = ?1 AND position < ?2")                                                  \
     X(POSITION_LAST, "SELECT max(position) FROM positions WHERE source = ?1")                                                       \

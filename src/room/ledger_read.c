@@ -360,6 +360,19 @@ int lm_ledger_position(struct lm_ledger *ledger, const char *source, int64_t *po
     return query_end(ledger, statement, code);
 }
 
+int lm_ledger_seen(struct lm_ledger *ledger, const char *source, int64_t position, bool *seen, loam_error *error)
+{
+    sqlite3_stmt *statement;
+    int code = query_begin(ledger, LM_SQL_POSITION_SEEN, &statement, error);
+    *seen = false;
+    if (code == LOAM_OK) {
+        lm_sql_text(statement, 1, source);
+        sqlite3_bind_int64(statement, 2, position);
+        code = lm_sql_step(ledger, statement, seen, error);
+    }
+    return query_end(ledger, statement, code);
+}
+
 int lm_ledger_spent(struct lm_ledger *ledger, int64_t room, double since, int64_t *tokens, double *cost, loam_error *error)
 {
     bool row_there = false;

@@ -39,6 +39,8 @@ void lm_name_key(const char *name, char out[LM_NAME_BYTES]);
 bool lm_same_name(const char *a, const char *b);
 /* Whether the text says "@Name" or, where `plain`, the name as a word. */
 bool lm_mentions(const char *text, size_t length, const char *name, bool plain);
+/* The same; `bytes`: how many of the text the mention has, which may be others than the name's (its letters may be of another case). */
+size_t lm_mention_at(const char *text, size_t length, const char *name, bool plain, size_t *bytes);
 size_t lm_mention_place(const char *text, size_t length, const char *name, bool plain);    /* where; SIZE_MAX: nowhere */
 /* Bytes of the tag's sign (👤 or 🤖, with what may follow it unseen) and its bracket at `text`, 0 where there is none, SIZE_MAX where
  * more bytes could make one. The sign without a bracket is none. */

@@ -134,7 +134,7 @@ static int say(struct call *call, const char *format, ...)
     return lm_bytes_format(call->reply, call->error, "%s\n", text);
 }
 
-/* Keeps the settings as they are now, answers, and tells everybody. */
+/* Keeps the settings as they are now, answers, and tells everybody; where they cannot be kept, the caller undoes the change. */
 static int changed(struct call *call, const char *format, ...) LM_PRINTF(2, 3);
 static int changed(struct call *call, const char *format, ...)
 {
@@ -157,8 +157,13 @@ static int changed(struct call *call, const char *format, ...)
     if (code == LOAM_OK)
         code = lm_ledger_settings(room->rooms->ledger, room->number, json.data, call->error);
     lm_bytes_free(&json);
+    if (code != LOAM_OK) {
+        lm_news_free(news);
+        return code;
+    }
     lm_rooms_push(room->rooms, news);
-    return code == LOAM_OK ? say(call, "%s", text) : code;
+    (void)say(call, "%s", text);    /* kept it is, even where this cannot be answered */
+    return LOAM_OK;
 }
 
 static int find_member(struct call *call, const char *name, size_t *index)
@@ -200,9 +205,16 @@ static int set_flag(struct call *call, bool *flags, bool on, const char *done)
     if (code != LOAM_OK)
         return code;
     pthread_mutex_lock(&call->room->rooms->lock);
+    const bool was = flags[index];
     flags[index] = on;
     pthread_mutex_unlock(&call->room->rooms->lock);
-    return changed(call, "%s %s", call->room->rooms->config->participants[index].name, done);
+    const int kept = changed(call, "%s %s", call->room->rooms->config->participants[index].name, done);
+    if (kept != LOAM_OK) {
+        pthread_mutex_lock(&call->room->rooms->lock);
+        flags[index] = was;
+        pthread_mutex_unlock(&call->room->rooms->lock);
+    }
+    return kept;
 }
 
 static int run_mute(struct call *call)
@@ -235,9 +247,16 @@ static int run_order(struct call *call)
     if (code != LOAM_OK)
         return code;
     pthread_mutex_lock(&room->rooms->lock);
+    const enum lm_room_order was = room->settings.order;
     room->settings.order = order;
     pthread_mutex_unlock(&room->rooms->lock);
-    return changed(call, "The order is %s now", lm_room_order_name(order));
+    const int kept = changed(call, "The order is %s now", lm_room_order_name(order));
+    if (kept != LOAM_OK) {
+        pthread_mutex_lock(&room->rooms->lock);
+        room->settings.order = was;
+        pthread_mutex_unlock(&room->rooms->lock);
+    }
+    return kept;
 }
 
 struct setting {
@@ -274,6 +293,8 @@ static int set_number(struct call *call, const struct setting *setting, const ch
                        setting->whole ? "a whole number" : "a number", setting->least, setting->most);
     pthread_mutex_lock(&room->rooms->lock);
     void *at = (char *)&room->settings + setting->offset;
+    char was[8];    /* each has eight bytes */
+    memcpy(was, at, sizeof was);
     if (setting->whole)
         *(int64_t *)at = (int64_t)number;
     else
@@ -281,7 +302,13 @@ static int set_number(struct call *call, const struct setting *setting, const ch
     const struct lm_room_settings now = room->settings;
     pthread_mutex_unlock(&room->rooms->lock);
     show_setting(setting, &now, shown);
-    return changed(call, "%s is %s now", setting->name, shown);
+    const int kept = changed(call, "%s is %s now", setting->name, shown);
+    if (kept != LOAM_OK) {
+        pthread_mutex_lock(&room->rooms->lock);
+        memcpy(at, was, sizeof was);
+        pthread_mutex_unlock(&room->rooms->lock);
+    }
+    return kept;
 }
 
 static int run_rounds(struct call *call)
@@ -344,10 +371,18 @@ static int run_system(struct call *call)
     if (code != LOAM_OK)
         return code;
     pthread_mutex_lock(&room->rooms->lock);
-    lm_free(room->systems[index]);
+    char *spare = room->systems[index];
     room->systems[index] = clean.data;
     pthread_mutex_unlock(&room->rooms->lock);
-    return changed(call, clean.length ? "%s has another system prompt now" : "%s has no system prompt of its own any more", participant->name);
+    code = changed(call, clean.length ? "%s has another system prompt now" : "%s has no system prompt of its own any more", participant->name);
+    if (code != LOAM_OK) {
+        pthread_mutex_lock(&room->rooms->lock);
+        room->systems[index] = spare;
+        pthread_mutex_unlock(&room->rooms->lock);
+        spare = clean.data;
+    }
+    lm_free(spare);
+    return code;
 }
 
 static int show_found(void *user, const struct lm_kept *kept)
@@ -443,7 +478,7 @@ int lm_room_command(struct lm_room *room, const struct lm_person *who, const cha
     bool seen = false;
     error = error ? error : &own;
     if (source && position >= 0) {
-        const int code = lm_ledger_pass_over(room->rooms->ledger, source, position, &seen, error);
+        const int code = lm_ledger_seen(room->rooms->ledger, source, position, &seen, error);
         if (code != LOAM_OK || seen)
             return code;
     }
@@ -458,6 +493,10 @@ int lm_room_command(struct lm_room *room, const struct lm_person *who, const cha
     if (code == LOAM_OK)
         code = dispatch(&call, name, length);
     lm_bytes_free(&rest);
+    if (source && position >= 0 && (code == LOAM_OK || code == LOAM_EUSAGE)) {    /* what failed otherwise may be brought again */
+        const int noted = lm_ledger_pass_over(room->rooms->ledger, source, position, &seen, code == LOAM_OK ? error : NULL);
+        code = code == LOAM_OK ? noted : code;
+    }
     if (code != LOAM_OK)
         lm_bytes_format(reply, NULL, "%s\n", error->message);
     return code;

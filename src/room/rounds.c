@@ -29,6 +29,8 @@ static const char *name_of(const struct lm_room *room, size_t who)
 
 void lm_room_asked(struct lm_room *room, struct lm_news *news)
 {
+    if (news->id < room->pending.id || news->id < room->question.id)
+        return;    /* a later one was told of before */
     lm_asking_free(&room->pending);
     room->resume_round = 0;
     room->pending = (struct lm_asking){.id = news->id, .text = news->text, .toward = news->toward};
@@ -42,8 +44,8 @@ static bool addressed(const struct lm_room *room, size_t who, bool plain)
     const char *name = name_of(room, who), *text = question->text;
     if (question->toward && lm_same_name(question->toward, name))
         return true;
-    const size_t length = strlen(name);
-    if (lm_mention_place(text, strlen(text), name, true) == 0 && *text != '@' && (text[length] == ',' || text[length] == ':'))
+    size_t length = 0;
+    if (lm_mention_at(text, strlen(text), name, true, &length) == 0 && *text != '@' && (text[length] == ',' || text[length] == ':'))
         return true;    /* "Ada, what do you think?" */
     return lm_mentions(text, strlen(text), name, plain);
 }
@@ -271,12 +273,21 @@ void lm_room_advance(struct lm_room *room)
     }
 }
 
+/* It is not answered after a restart either. */
+static void drop_pending(struct lm_room *room)
+{
+    loam_error error;
+    if (room->pending.id && lm_ledger_answered(room->rooms->ledger, room->number, room->pending.id, &error) != LOAM_OK)
+        lm_room_notice(room, NULL, "the room's state cannot be kept: %s", error.message);
+    lm_asking_free(&room->pending);
+}
+
 void lm_room_halt(struct lm_room *room)
 {
     room->at = room->order_count = 0;
     room->answered = room->choosing = false;
     room->halted = true;
-    lm_asking_free(&room->pending);
+    drop_pending(room);
     for (struct lm_turn *turn = room->turns; turn; turn = turn->next)
         lm_turn_cancel(turn);
 }

@@ -41,7 +41,7 @@ void service_failed(struct lm_speech *speech, bool again, const char *what, cons
     reason_text(speech->service, reason, text);
     speech->failed = true;
     speech->result.again = again;
-    lm_fail(&speech->result.error, LOAM_EIO, "%s %s%s%s", speech->service->participant->base_url, what, *text ? ": " : "", text);
+    lm_fail(&speech->result.error, LOAM_EIO, "%s %s%s%s", speech->service->place, what, *text ? ": " : "", text);
 }
 
 static const char *status_name(int status)
@@ -363,6 +363,7 @@ static int start(void *self, const struct lm_speech_request *request, struct lm_
         code = send_it(service, speech, &body, request->seconds, error);
     lm_bytes_free(&body);
     if (code != LOAM_OK) {
+        *result = NULL;
         release(speech);
         release(speech);
     }
@@ -384,7 +385,10 @@ int service_open(const struct service_api *api, const char *path, const struct l
     *service = (struct service){.api = api, .participant = participant, .client = kit->client, .secrets = kit->secrets, .key = key};
     pthread_mutex_init(&service->lock, NULL);
     pthread_cond_init(&service->quiet, NULL);
-    const int code = lm_bytes_format(&service->url, error, "%s%s", participant->base_url, path);
+    int code = lm_bytes_format(&service->url, error, "%s%s", participant->base_url, path);
+    if (code == LOAM_OK && lm_http_place(service->url.data, service->place, error) != LOAM_OK)
+        code = lm_fail(error, LOAM_EUSAGE, "%s: base_url is no address, wanted http://HOST or https://HOST, with a port up to 65535 where one is "
+                       "given", participant->name);
     if (code != LOAM_OK) {
         free_service(service);
         return code;

@@ -50,6 +50,7 @@ struct service {
     const struct lm_secrets *secrets;
     const struct lm_secret *key;        /* NULL: none is sent */
     struct lm_bytes url;
+    char place[LM_HTTP_PLACE];          /* of it: what everybody in the room may read */
     atomic_int refused;
     pthread_mutex_t lock;
     pthread_cond_t quiet;               /* the last speech is through */

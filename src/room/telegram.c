@@ -55,6 +55,14 @@ void telegram_push(struct lm_telegram *bot, const struct news *given)
     }
     *news = *given;
     pthread_mutex_lock(&bot->lock);
+    if (bot->closing) {    /* nobody takes it any more */
+        pthread_mutex_unlock(&bot->lock);
+        if (news->kind == NEWS_EXCHANGE)
+            lm_exchange_answer(news->exchange, 503, "text/plain", &(struct lm_bytes){0});
+        lm_free(news->text);
+        lm_free(news);
+        return;
+    }
     if (bot->last)
         bot->last->next = news;
     else
@@ -106,7 +114,7 @@ static bool anything_left(const struct lm_telegram *bot)
         if (chat->sending)
             return true;
     for (const struct lane *lane = bot->lanes; lane; lane = lane->next)
-        if (!lane->chat->paused && (lane->now || lane->first || lane->look))
+        if (!lane->chat->paused && !lane->paused && (lane->now || lane->first || lane->look))
             return true;
     return false;
 }
@@ -311,7 +319,7 @@ void lm_telegram_close(struct lm_telegram *bot)
         lm_free(news->text);
         lm_free(news);
     }
-    bot->first = NULL;
+    bot->first = bot->last = NULL;
     lm_http_close(bot->server);
     while (bot->chats) {
         struct chat *next = bot->chats->next;

@@ -59,6 +59,7 @@ struct lane {                            /* a room: a chat, or a topic of one */
     struct lm_telegram *bot;
     struct chat *chat;
     int64_t topic;                       /* 0: none */
+    bool paused;                         /* the topic is closed or gone; until somebody writes there */
     char room_id[64];
     struct lm_room *room;
     struct lm_listener *listener;

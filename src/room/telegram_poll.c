@@ -213,13 +213,7 @@ bool lm_telegram_take(struct lm_telegram *bot, struct lm_exchange *exchange)
         lm_exchange_answer(exchange, 403, "text/plain", &(struct lm_bytes){0});
         return true;
     }
-    pthread_mutex_lock(&bot->lock);
-    const bool closing = bot->closing;
-    pthread_mutex_unlock(&bot->lock);
-    if (closing)
-        lm_exchange_answer(exchange, 503, "text/plain", &(struct lm_bytes){0});
-    else
-        telegram_push(bot, &(struct news){.kind = NEWS_EXCHANGE, .exchange = exchange});
+    telegram_push(bot, &(struct news){.kind = NEWS_EXCHANGE, .exchange = exchange});    /* answered with 503 where the bot is closing */
     return true;
 }
 

@@ -280,7 +280,7 @@ static void spend(struct lm_telegram *bot, struct chat *chat)
 static struct lane *lane_that_sends(struct lm_telegram *bot, const struct chat *chat)
 {
     for (struct lane *lane = bot->lanes; lane; lane = lane->next)
-        if (lane->chat == chat && lane->now)
+        if (lane->chat == chat && lane->now && !lane->paused)
             return lane;
     return NULL;
 }
@@ -337,10 +337,15 @@ static bool says(const struct answer *answer, const char *const *words)
 static void refused(struct lm_telegram *bot, struct chat *chat, struct lane *lane, const struct answer *answer, double now)
 {
     static const char *const gone[] = {"chat not found", "kicked", "blocked", "deactivated", "not enough rights", "have no rights", "not a member",
-                                       "thread not found", "topic_closed", "topic_deleted", "group chat was deactivated", NULL};
+                                       "group chat was deactivated", NULL};
+    static const char *const topic_gone[] = {"thread not found", "topic_closed", "topic_deleted", NULL};
     static const char *const entities[] = {"entit", "parse", NULL}, *const length[] = {"too long", NULL};
     struct outgoing *outgoing = lane->now;
-    if (answer->status == 403 || says(answer, gone)) {
+    if (lane->topic && says(answer, topic_gone)) {
+        lane->paused = true;
+        telegram_log(bot, "chat %lld, topic %lld: %s; nothing is sent there until somebody writes", (long long)chat->id, (long long)lane->topic,
+                     answer->why);
+    } else if (answer->status == 403 || says(answer, gone) || says(answer, topic_gone)) {
         chat->paused = true;
         telegram_log(bot, "chat %lld: %s; nothing is sent there until somebody writes", (long long)chat->id, answer->why);
     } else if (!outgoing->plain && says(answer, entities)) {
@@ -470,7 +475,7 @@ static double show_typing(struct lm_telegram *bot, struct chat *chat, double now
 {
     double next = INFINITY;
     for (struct lane *lane = bot->lanes; lane; lane = lane->next) {
-        if (lane->chat != chat || !lane->thinking || lane->now)
+        if (lane->chat != chat || !lane->thinking || lane->now || lane->paused)
             continue;
         refill(bot, chat, now);
         if (now - lane->typing_at >= typing_again && chat->tokens >= 2 && bot->tokens >= 2)
@@ -501,7 +506,7 @@ double telegram_send(struct lm_telegram *bot, double now)
 {
     double next = INFINITY;
     for (struct lane *lane = bot->lanes; lane; lane = lane->next)
-        if ((lane->look || lane->first) && !lane->now && !lane->chat->paused && lane->chat->wait_until <= now)
+        if ((lane->look || lane->first) && !lane->now && !lane->paused && !lane->chat->paused && lane->chat->wait_until <= now)
             choose(lane);
     if (bot->dead || !bot->me)
         return INFINITY;

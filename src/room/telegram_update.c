@@ -175,6 +175,7 @@ static int take_inside(struct lm_telegram *bot, struct chat *chat, const struct 
     const int code = telegram_lane(bot, chat, heard->topic, title && *title ? title : NULL, &lane, error);
     if (code != LOAM_OK)
         return code;
+    lane->paused = false;    /* the topic is open */
     if (heard->text[0] != '/' || kind || heard->edited)
         return post(bot, lane, heard, kind, error);
     command(bot, heard->text, NULL, &others);

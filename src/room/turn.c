@@ -217,6 +217,8 @@ static int speak(struct lm_turn *turn, const struct view *view, const struct lm_
         .text = on_text, .done = on_done, .user = turn};
     const int code = lm_speaker_start(&rooms->speakers[turn->who], &request, &turn->speech, error);
     rooms->speaking += code == LOAM_OK;
+    if (code != LOAM_OK)
+        turn->speech = NULL;
     return code;
 }
 
@@ -424,6 +426,7 @@ static void end_of_summary(struct lm_turn *turn)
     int code = LOAM_OK;
     spend(turn);
     if (turn->result.end == LM_SPEECH_CANCELLED) {
+        turn->result.prompt_tokens = turn->result.tokens = -1;    /* spent; it is settled once more */
         turn->ended = true;
         return;
     }

@@ -9,6 +9,7 @@
 #include <time.h>
 
 enum { TOKEN_BYTES = 16, TOKEN_TEXT = 2 * TOKEN_BYTES + 1, SHOWN_MESSAGES = 200, FOUND_MESSAGES = 50, PING_SECONDS = 15, BODY_BYTES = 4 << 20,
+       HISTORY_BYTES = 2 << 20,    /* half of what an exchange keeps unread */
        MOST_READERS = 256 };
 
 /* The files of pages/, which the build puts into the library. */
@@ -17,6 +18,7 @@ extern const struct lm_site lm_room_site;
 struct reader {                         /* a browser that follows */
     struct reader *next;
     struct lm_exchange *exchange;
+    bool owner;
 };
 struct lm_room_web {
     struct lm_room_web_options options;
@@ -95,6 +97,22 @@ void lm_room_web_link(struct lm_room_web *web, bool owner, char link[LM_WEB_LINK
     pthread_mutex_unlock(&web->lock);
 }
 
+/* Who follows by the link that is void now. With the lock held. */
+static void end_guests(struct lm_room_web *web)
+{
+    for (struct reader **at = &web->readers; *at;) {
+        struct reader *reader = *at;
+        if (reader->owner) {
+            at = &reader->next;
+            continue;
+        }
+        *at = reader->next;
+        web->reader_count--;
+        lm_exchange_end(reader->exchange);
+        lm_free(reader);
+    }
+}
+
 int lm_room_web_renew(struct lm_room_web *web, loam_error *error)
 {
     char token[TOKEN_TEXT];
@@ -103,6 +121,7 @@ int lm_room_web_renew(struct lm_room_web *web, loam_error *error)
         return code;
     pthread_mutex_lock(&web->lock);
     memcpy(web->guest, token, TOKEN_TEXT);
+    end_guests(web);
     pthread_mutex_unlock(&web->lock);
     return LOAM_OK;
 }
@@ -295,26 +314,40 @@ static void *ping(void *user)
     return NULL;
 }
 
+/* The latest messages, as many as an exchange takes at once: fewer where they are long. */
+static int write_history(struct lm_room_web *web, struct lm_bytes *out, loam_error *error)
+{
+    for (int count = SHOWN_MESSAGES;; count /= 2) {
+        out->length = 0;
+        struct lm_json_writer messages = lm_json_writer(out, -1);
+        lm_json_begin_array(&messages);
+        int code = lm_room_latest(web->options.room, count, write_kept, &messages, error);
+        lm_json_end_array(&messages);
+        if (code == LOAM_OK)
+            code = lm_json_writer_finish(&messages, error);
+        if (code != LOAM_OK || count == 1 || out->length <= HISTORY_BYTES)
+            return code;
+    }
+}
+
 /* What there is now, then all that happens: nothing is sent to others while this one joins, so that nothing is missed between; what comes
  * twice the page knows by its id. */
 static void follow(struct lm_room_web *web, struct lm_exchange *exchange, bool owner)
 {
     struct lm_bytes state = {0}, history = {0};
-    struct lm_json_writer about = lm_json_writer(&state, -1), messages = lm_json_writer(&history, -1);
+    struct lm_json_writer about = lm_json_writer(&state, -1);
     struct reader *reader = lm_alloc(1, sizeof *reader, NULL);
     loam_error error;
     pthread_mutex_lock(&web->lock);
     const bool full = web->reader_count >= MOST_READERS || web->closing;
     write_state(&about, web->options.room, &owner);
-    lm_json_begin_array(&messages);
-    int code = full || !reader ? LOAM_EBUSY : lm_room_latest(web->options.room, SHOWN_MESSAGES, write_kept, &messages, &error);
-    lm_json_end_array(&messages);
-    if (code == LOAM_OK && lm_json_writer_finish(&about, &error) == LOAM_OK && lm_json_writer_finish(&messages, &error) == LOAM_OK) {
+    const int code = full || !reader ? LOAM_EBUSY : write_history(web, &history, &error);
+    if (code == LOAM_OK && lm_json_writer_finish(&about, &error) == LOAM_OK) {
         lm_site_headers(exchange, "no-store");
         lm_exchange_begin(exchange, 200, "text/event-stream");
         send_event(exchange, "state", &state);
         send_event(exchange, "history", &history);
-        *reader = (struct reader){.next = web->readers, .exchange = exchange};
+        *reader = (struct reader){.next = web->readers, .exchange = exchange, .owner = owner};
         web->readers = reader;
         web->reader_count++;
         reader = NULL;

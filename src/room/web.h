@@ -13,7 +13,7 @@
  * guests' one void.
  *
  * The page's files are open; everything else wants a token: GET /api/events (server-sent events: `state`, `history`, then what
- * happens), POST /api/say {name, text}, /api/command {name, line}, /api/search {text}, /api/renew, GET /api/export/FORM.
+ * happens), POST /api/say {name, text}, /api/command {name, line}, /api/search {text}, /api/link, GET /api/export/FORM.
  */
 #ifndef LOAM_ROOM_WEB_H
 #define LOAM_ROOM_WEB_H

@@ -85,6 +85,11 @@ static void mentions(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if (lm_mentions(cases[i].text, strlen(cases[i].text), "Ada", cases[i].plain) != cases[i].wanted)
             fail_msg("'%s', plain %d: wanted %d", cases[i].text, cases[i].plain, cases[i].wanted);
+    size_t bytes = 0;    /* of the text: a letter of another case may have fewer */
+    assert_int_equal(lm_mention_at("i, hello", 8, "\xc4\xb0", true, &bytes), 0);
+    assert_int_equal(bytes, 1);
+    assert_int_equal(lm_mention_at("so, @ada!", 9, "Ada", false, &bytes), 4);
+    assert_int_equal(bytes, 4);
 }
 
 struct answer {

@@ -278,6 +278,28 @@ static void cancelled(void **state)
 }
 
 /* No service, no such host. */
+/* Refused when it is opened, not when it is asked first; and what a start is refused for leaves nothing behind. */
+static void no_address(void **state)
+{
+    (void)state;
+    static const char *const urls[] = {"http://127.0.0.1:80800/v1", "http://localhost:8O80"};
+    for (size_t i = 0; i < 2; i++) {
+        const struct lm_participant participant = {.name = "Cleo", .base_url = urls[i], .model = "m"};
+        struct lm_speaker speaker;
+        assert_int_equal(lm_speaker_openai_open(&participant, &kit, &speaker, &error), LOAM_EUSAGE);
+        assert_non_null(strstr(error.message, "base_url"));
+    }
+    static const struct lm_header headers[] = {{"X-Title", "a\r\nb"}};
+    const struct lm_participant participant = {.name = "Cleo", .base_url = services.url, .model = "m", .headers = headers, .header_count = 1};
+    struct lm_speaker speaker;
+    struct lm_speech *speech = NULL;
+    assert_ok(lm_speaker_openai_open(&participant, &kit, &speaker, &error), &error);
+    const struct lm_speech_request request = {.messages = messages, .count = 1, .max_tokens = 4, .seconds = 5, .text = on_text, .done = on_done};
+    assert_int_equal(lm_speaker_start(&speaker, &request, &speech, &error), LOAM_EUSAGE);
+    assert_null(speech);
+    speaker.ops->close(speaker.self);
+}
+
 static void unreachable(void **state)
 {
     (void)state;
@@ -331,6 +353,7 @@ static int close_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(answers),   cmocka_unit_test(failures),   cmocka_unit_test(keys),
-                                       cmocka_unit_test(dialects),  cmocka_unit_test(cancelled),  cmocka_unit_test(unreachable)};
+                                       cmocka_unit_test(dialects),  cmocka_unit_test(cancelled),  cmocka_unit_test(unreachable),
+                                       cmocka_unit_test(no_address)};
     return cmocka_run_group_tests_name("room/services", tests, open_all, close_all);
 }

@@ -236,6 +236,22 @@ static void blocked(void **state)
     bot_close(&bot);
 }
 
+/* A topic that is gone is silent; the rest of its group is not. */
+static void closed_topic(void **state)
+{
+    (void)state;
+    struct bot bot;
+    bot_open(&(struct bot_options){0}, &bot);
+    bot_tell(&bot, "chat", "{\"id\": -100, \"type\": \"supergroup\", \"is_forum\": true}");
+    bot_authorise(&bot, -100, 5);
+    bot_tell(&bot, "chat", "{\"id\": -100, \"closed\": [7]}");
+    bot_tell(&bot, "say", "{\"chat\": -100, \"user\": 5, \"text\": \"/cost\", \"topic\": 7}");
+    bot_wait_logged(&bot, "topic 7: ");
+    bot_tell(&bot, "say", "{\"chat\": -100, \"user\": 5, \"text\": \"/cost\", \"topic\": 8}");
+    lm_document_free(bot_wait_sent(&bot, 2));    /* the welcome, and what was asked for in the other topic */
+    bot_close(&bot);
+}
+
 /* One budget for a chat: Telegram never has to say no, and all comes through. */
 static void budget(void **state)
 {
@@ -273,6 +289,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(sending),   cmocka_unit_test(asking),       cmocka_unit_test(duplicates),
                                        cmocka_unit_test(expired),   cmocka_unit_test(second_poller), cmocka_unit_test(left_webhook),
                                        cmocka_unit_test(revoked),   cmocka_unit_test(network_loss), cmocka_unit_test(blocked),
-                                       cmocka_unit_test(budget),    cmocka_unit_test(unsent)};
+                                       cmocka_unit_test(budget),    cmocka_unit_test(unsent),
+                                       cmocka_unit_test(closed_topic)};
     return cmocka_run_group_tests_name("room/telegram_trouble", tests, NULL, NULL);
 }

@@ -8,7 +8,7 @@ if (token) sessionStorage.setItem("token", token);
 else token = sessionStorage.getItem("token") || "";
 let name = localStorage.getItem("name") || "";
 let owner = false, stopped = false;
-const seen = new Set(), streams = new Map(), thinking = new Map();
+const seen = new Set(), streams = new Map(), thinking = new Set();
 
 /* --- Asking --- */
 
@@ -98,7 +98,7 @@ function endTurn(turn) {
 }
 
 function showThinking() {
-  const names = [...new Set(thinking.values())];
+  const names = [...thinking];
   $("thinking").textContent = names.length ? names.join(", ") + (names.length > 1 ? " are" : " is") + " thinking …" : "";
 }
 
@@ -112,15 +112,15 @@ const happens = {
     messages.forEach(showMessage);
     $("scroll").scrollTop = $("scroll").scrollHeight;
   },
-  thinking(event) { thinking.set(event.turn, event.name); },
+  thinking(event) { thinking.add(event.name); },
   delta: showDelta,
-  message(event) { thinking.delete(event.turn); showMessage(event); },
+  message(event) { thinking.delete(event.name); showMessage(event); },
   pass(event) {
-    thinking.delete(event.turn);
+    thinking.delete(event.name);
     endTurn(event.turn);
     add(element("li", "faint", event.name + " passes"));
   },
-  failed(event) { thinking.delete(event.turn); endTurn(event.turn); },
+  failed(event) { thinking.delete(event.name); endTurn(event.turn); },
   notice(event) { add(element("li", "notice", event.text)); },
   idle() { thinking.clear(); },
 };
