@@ -34,8 +34,7 @@ static int look_for_secrets(const char *path, const struct stat *about, int kind
     char part[65536 + sizeof TEST_MARK];
     size_t kept = 0, count;
     const char *name = path + place->base;
-    (void)about;
-    FILE *file = kind == FTW_F && strncmp(name, "secrets", 7) && strncmp(name, "keys", 4) ? fopen(path, "rb") : NULL;
+    FILE *file = kind == FTW_F && S_ISREG(about->st_mode) && strncmp(name, "secrets", 7) && strncmp(name, "keys", 4) ? fopen(path, "rb") : NULL;
     bool found = false;
     while (file && !found && (count = fread(part + kept, 1, 65536, file)) > 0) {
         count += kept;
