@@ -209,10 +209,18 @@ int64_t lm_scratch_moved(struct lm_scratch *scratch)
     return moved;
 }
 
-/* Writes and reads `bytes`; with `past` past the system's cache, as far as it lets one. */
+/* Writes and reads `bytes`, or less where the disk has less than twice that left; with `past` past the system's cache, as far as it lets one. */
 static int time_transfers(const char *folder, int64_t bytes, bool past, double *seconds, loam_error *error)
 {
     enum { PIECE = 1 << 20 };
+    int64_t room;
+    int code = lm_free_space(folder, &room, error);
+    if (code != LOAM_OK)
+        return code;
+    bytes = room / 2 < bytes ? room / 2 / PIECE * PIECE : bytes;
+    *seconds = 0;
+    if (bytes == 0)
+        return LOAM_OK;
     char *piece = lm_alloc(PIECE, 1, error);
     if (!piece)
         return LOAM_ENOMEM;

@@ -37,7 +37,7 @@ int lm_scratch_wait(struct lm_scratch *scratch, struct lm_transfer *transfer, lo
 int lm_scratch_read(struct lm_scratch *scratch, int64_t offset, void *data, size_t bytes, loam_error *error);
 int lm_scratch_write(struct lm_scratch *scratch, int64_t offset, const void *data, size_t bytes, loam_error *error);
 /* Seconds a byte that this folder's disk takes to write and to read, the mean of both: 8 MiB there and back, past the system's
- * cache as far as it lets one. */
+ * cache as far as it lets one; less where less is left, and 0 where there is no room to try. */
 int lm_scratch_speed(const char *folder, double *seconds, loam_error *error);
 /* Seconds a byte that a processor takes to move it from or to the system's cache of a file. */
 int lm_scratch_copy_speed(const char *folder, double *seconds, loam_error *error);

@@ -9,8 +9,8 @@ struct planned {
     const struct lm_run_settings *settings;
     struct lm_run_plan plan;
     struct lm_plan_picture picture;
-    int64_t limit;     /* 0: unknown */
-    bool fits;
+    int64_t limit, room; /* of memory, 0: unknown; on the disk of this folder, where runs are written as a rule; -1: elsewhere */
+    bool fits, fits_disk;
 };
 
 /* What a plan needs and a run finds out later. */
@@ -37,12 +37,16 @@ static int make(const struct lm_run_settings *settings, struct planned *planned,
     int code = lm_run_plan_picture(settings, &planned->plan, &planned->picture, error);
     if (code == LOAM_OK)
         code = lm_run_plan_predict(settings, &predicted, error);
+    planned->room = -1;
+    if (code == LOAM_OK && settings->ranks == 1)
+        code = lm_free_space(".", &planned->room, error);
     if (code != LOAM_OK)
         return code;
     planned->plan.seconds_per_step = predicted.seconds_per_step;
     planned->plan.tokens_per_second = predicted.tokens_per_second;
     planned->limit = limit_of(settings);
     planned->fits = planned->limit <= 0 || (int64_t)planned->plan.total <= planned->limit;
+    planned->fits_disk = planned->room < 0 || (int64_t)planned->plan.disk <= planned->room;
     return LOAM_OK;
 }
 
@@ -184,10 +188,13 @@ static void print_verdict(const struct planned *planned)
 {
     char size[32], limit[32];
     const struct lm_run_plan *plan = &planned->plan;
+    if (!planned->fits_disk)
+        printf("does not fit on this disk: %s, and %s are left\n", size_text(plan->disk, size),
+               size_text((size_t)planned->room, limit));
     printf("predicted: %.3g seconds a step, %.0f tokens/s\n", plan->seconds_per_step, plan->tokens_per_second);
     if (planned->limit > 0)
-        printf("%s: %s of %s\n", planned->fits ? "fits" : "does not fit", size_text(plan->total, size),
-               size_text((size_t)planned->limit, limit));
+        printf("%s: %s of %s\n", !planned->fits ? "does not fit" : planned->fits_disk ? "fits" : "fits into memory",
+               size_text(plan->total, size), size_text((size_t)planned->limit, limit));
 }
 
 static void print_plan(const struct planned *planned)
@@ -316,9 +323,9 @@ static int show(const struct arguments *arguments, struct planned *planned, stru
         return code;
     if (!writer) {
         print_plan(planned);
-        if (!planned->fits) {
+        if (!planned->fits || !planned->fits_disk) {
             struct lm_bytes text = {0};
-            lm_run_fit_text(planned->settings, planned->limit, ".", &text);
+            lm_run_fit_text(planned->settings, planned->limit > 0 ? planned->limit : INT64_MAX, ".", &text);
             printf("what would fit%s\n", text.data ? text.data : ": nothing that was found");
             lm_bytes_free(&text);
         }
@@ -328,7 +335,9 @@ static int show(const struct arguments *arguments, struct planned *planned, stru
     json_plan(writer, &planned->plan);
     json_settings(writer, planned->settings);
     lm_json_key(writer, "fits");
-    lm_json_bool(writer, planned->fits);
+    lm_json_bool(writer, planned->fits && planned->fits_disk);
+    if (planned->room >= 0)
+        json_int(writer, "disk_free_bytes", (size_t)planned->room);
     if (compare)
         code = json_compared(writer, planned->settings, error);
     lm_json_end_object(writer);

@@ -364,15 +364,22 @@ static int find_disk(struct search *search, const char *folder, loam_error *erro
     return lm_free_space(search->folder, &search->disk, error);
 }
 
-/* There are ways that memory has room for, and the disk has not. */
-static int fail_disk(const struct search *search, loam_error *error)
+/* There are ways that memory has room for, and the disk has not. `list`: what would do with the disk as it is. */
+static int fail_disk(const struct search *search, int64_t needs, const struct lm_fit *list, size_t count, loam_error *error)
 {
     char needed[32], free_space[32];
-    lm_format_size(search->short_of, needed);
+    struct lm_bytes text = {0};
+    if (count > 0)
+        lm_fit_list_text(list, count, &text);
+    lm_format_size(needs, needed);
     lm_format_size(search->disk, free_space);
-    return lm_fail(error, LOAM_ENOSPACE, "what would fit into the memory takes %s of disk at least, checkpoints among it, and %s has "
-                   "%s left: make room, keep fewer checkpoints with --keep%s, or write to another disk with --out",
-                   needed, search->folder, free_space, search->asked->weights_only ? "" : ", leave the optimizer's state out of them with --weights-only");
+    lm_fail(error, LOAM_ENOSPACE, "what would fit into the memory takes %s of disk at least, checkpoints among it, and %s has "
+            "%s left: make room, keep fewer checkpoints with --keep%s, or write to another disk with --out%s%s",
+            needed, search->folder, free_space,
+            search->asked->weights_only ? "" : ", leave the optimizer's state out of them with --weights-only",
+            text.length ? "; with this disk" : "", text.length ? text.data : "");
+    lm_bytes_free(&text);
+    return LOAM_ENOSPACE;
 }
 
 int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, const char *folder, struct lm_fit list[LM_FITS],
@@ -387,12 +394,13 @@ int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, const char
     if (code == LOAM_OK)
         code = vary_batch(&search, error);
     const bool fits = search.count > 0;
+    const int64_t short_of = search.short_of;    /* of what the settings leave open */
     if (code == LOAM_OK && !fits) {
         search.free_hand = true;
         code = vary_batch(&search, error);
     }
     if (code == LOAM_OK && search.count == 0 && search.short_of > 0)
-        code = fail_disk(&search, error);
+        code = fail_disk(&search, search.short_of, NULL, 0, error);
     bool *used = code == LOAM_OK ? lm_alloc(search.count + 1, sizeof *used, error) : NULL;
     if (used) {
         (fits ? choose_fastest : choose_changes)(&search, used, list, fits ? count : changes);
@@ -402,6 +410,10 @@ int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, const char
             describe(&search, &list[i]);
             price(&search, fits ? list[0].plan.seconds_per_step : base ? as_it_is.plan.seconds_per_step
                                                                        : list[0].plan.seconds_per_step, &list[i]);
+        }
+        if (!fits && short_of > 0) {    /* memory is not what has to change */
+            code = fail_disk(&search, short_of, list, found, error);
+            *changes = 0;
         }
     } else if (code == LOAM_OK) {
         code = LOAM_ENOMEM;

@@ -182,7 +182,8 @@ enum { LM_FITS = 5 };
 /* Searches what is not given in `settings` for runs of at most `bytes`, which write into `folder` (there, or to be made: its disk's
  * room and speed count): up to LM_FITS of them, what the settings are already where that fits, else the fastest first; then slower ones
  * that take clearly less. None fits: count 0, and `list` has up to three ways to make it fit that change as little as they can,
- * cheapest first (*changes of them): for those, what is given is changed too. */
+ * cheapest first (*changes of them): for those, what is given is changed too. Where memory has room and only the disk has not:
+ * LOAM_ENOSPACE, with what would do. */
 int lm_run_fit(const struct lm_run_settings *settings, int64_t bytes, const char *folder, struct lm_fit list[LM_FITS], size_t *count,
                size_t *changes, loam_error *error);
 /* What of it goes into a message: ": the cheapest changes that would: A (N seconds a step); or B ..." appended, three at most. */

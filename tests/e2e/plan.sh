@@ -64,6 +64,26 @@ grep -q '^memory: 25165824' run/run.yaml || fail "run.yaml has no memory: $(cat 
 [ $? = 1 ] || fail "--memory 15MiB: wanted 1: $(cat err)"
 grep -q 'cheapest changes' err && ! [ -e small ] || fail "--memory 15MiB: $(cat err)"
 
+# A disk that is too small: said before anything is begun, as what it is, with what would do. A file system of 8 MiB, where one can be made.
+if unshare -rm true 2>/dev/null; then
+    unshare -rm bash -c '
+        mkdir small && mount -t tmpfs -o size=8m none small && cp -r shape small && cd small || exit 77
+        "$0" plan shape --seq 64 >out || exit 1
+        grep -q "does not fit on this disk: .* and [78].* MiB are left" out || { cat out; exit 2; }
+        grep -q "what would fit: the cheapest changes that would: --optimizer-state" out || { cat out; exit 3; }
+        "$0" plan shape --seq 64 --json >out && grep -q "\"fits\": false" out || { cat out; exit 4; }
+        "$0" plan shape --seq 64 --keep 1 --weights-only --json >out && grep -q "\"fits\": true" out || { cat out; exit 5; }
+        "$0" plan shape --seq 64 --dtype f32 --optimizer-state f32 --fit 1GiB >out 2>err && exit 6
+        grep -q "of disk at least" err && grep -q "with this disk: the cheapest changes that would: --" err || { cat out err; exit 7; }
+        grep -q "smaller model" out err && exit 8
+        head -c 7500k /dev/zero >filler
+        "$0" plan shape --seq 64 --fit 1GiB >out 2>err && exit 9
+        grep -q "of disk at least" err && ! grep -q "smaller model" out err || { cat out err; exit 10; }
+    ' "$LOAM"
+    status=$?
+    [ $status = 0 ] || [ $status = 77 ] || fail "a disk that is too small, status $status"
+fi
+
 # What is wrong is said, with 2 for what was typed wrong.
 wrong() {
     local word=$1
