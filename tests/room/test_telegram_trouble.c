@@ -235,6 +235,8 @@ static void closed_topic(void **state)
     bot_open(&(struct bot_options){0}, &bot);
     bot_tell(&bot, "chat", "{\"id\": -100, \"type\": \"supergroup\", \"is_forum\": true}");
     bot_authorise(&bot, -100, 5);
+    lm_document_free(bot_wait_sent(&bot, 1));
+    bot_answers(&bot, "{\"text\": \"Yes.\"}");
     bot_tell(&bot, "chat", "{\"id\": -100, \"closed\": [7]}");
     bot_tell(&bot, "say", "{\"chat\": -100, \"user\": 5, \"text\": \"Hi\", \"topic\": 7}");
     bot_wait_logged(&bot, "topic 7: ");
