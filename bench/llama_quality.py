@@ -3,8 +3,9 @@
 
     bench/llama_quality.py MODEL --text FILE [--loam build/loam] [--window 256] [--windows 40]
 
-Each line of ids is a window of its own; the mean loss is over predicting all of its ids but the first. A rise is the loss with quantized
-weights less the loss with fp32 weights in the same program. Needs llama-cpp-python (bench/requirements-llama.txt).
+Each window stands alone; the mean loss is over predicting all of its ids but the first. A rise is the loss with quantized weights less the
+loss with fp32 weights in the same program. The two programs' rises are compared window by window: the mean of the differences and its
+standard error say whether one is more than chance; it ends with 1 where loam's is the greater by more than two of them. Needs llama-cpp-python (bench/requirements-llama.txt).
 """
 import argparse, json, math, os, subprocess, sys, tempfile
 
@@ -21,14 +22,19 @@ def llama_losses(path, windows):
         logits = np.array(model.scores[:len(window)], dtype=np.float64)
         logits -= logits.max(axis=1, keepdims=True)
         below = np.log(np.exp(logits).sum(axis=1))
-        losses += [below[i] - logits[i, window[i + 1]] for i in range(len(window) - 1)]
+        losses.append(np.mean([below[i] - logits[i, window[i + 1]] for i in range(len(window) - 1)]))
     return np.array(losses)
 
 
-def loam_loss(loam, path, ids_file, window):
-    out = subprocess.run([loam, "eval", path, "--data", ids_file, "--seq", str(window), "--batch", "1", "--json"], check=True,
-                         capture_output=True, text=True).stdout
-    return json.loads(out)
+def loam_losses(loam, path, windows, folder):
+    losses, ids_file = [], os.path.join(folder, "window.ids")
+    for window in windows:
+        with open(ids_file, "w") as file:
+            file.write(" ".join(map(str, window)) + "\n")
+        out = subprocess.run([loam, "eval", path, "--data", ids_file, "--seq", str(len(window)), "--batch", "1", "--json"], check=True,
+                             capture_output=True, text=True).stdout
+        losses.append(json.loads(out)["loss"])
+    return np.array(losses)
 
 
 def main():
@@ -46,11 +52,8 @@ def main():
     windows = [ids[i * given.window:(i + 1) * given.window] for i in range(count)]
     if not windows:
         sys.exit("the text is shorter than one window")
-    base, worse = {}, False
+    base, worse = None, False
     with tempfile.TemporaryDirectory() as folder:
-        ids_file = os.path.join(folder, "windows.ids")
-        with open(ids_file, "w") as file:
-            file.writelines(" ".join(map(str, window)) + "\n" for window in windows)
         weights = os.path.join(folder, "weights")    # without a tokenizer, which GGUF might not hold
         os.mkdir(weights)
         for name in os.listdir(given.model):
@@ -59,12 +62,15 @@ def main():
         for kind in ("f32", "q8_0", "q4_0"):
             path = os.path.join(folder, kind + ".gguf")
             subprocess.run([given.loam, "convert", weights, "--type", kind, "-o", path], check=True, stderr=subprocess.DEVNULL)
-            ours, theirs = loam_loss(given.loam, path, ids_file, given.window)["loss"], float(llama_losses(path, windows).mean())
-            base.setdefault("loam", ours), base.setdefault("llama.cpp", theirs)
-            rises = ours - base["loam"], theirs - base["llama.cpp"]
-            worse |= rises[0] > rises[1] + 1e-6
-            print("%-5s loss: loam %.6f, llama.cpp %.6f; perplexity %.4f and %.4f; risen by %+.6f and %+.6f" %
-                  (kind, ours, theirs, math.exp(ours), math.exp(theirs), *rises))
+            losses = loam_losses(given.loam, path, windows, folder), llama_losses(path, windows)
+            if kind == "f32":
+                base = losses
+            rises = losses[0] - base[0], losses[1] - base[1]
+            apart = rises[0] - rises[1]
+            error = apart.std(ddof=1) / math.sqrt(len(apart)) if len(apart) > 1 else math.inf
+            worse |= kind != "f32" and bool(apart.mean() > 2 * error)
+            print("%-5s loss: loam %.6f, llama.cpp %.6f; risen by %+.6f and %+.6f; loam's rise less llama.cpp's %+.6f, standard error %.6f" %
+                  (kind, losses[0].mean(), losses[1].mean(), rises[0].mean(), rises[1].mean(), apart.mean(), error), flush=True)
     print("%d windows of %d ids; llama-cpp-python %s" % (count, given.window, llama_cpp.__version__))
     sys.exit(1 if worse else 0)
 

@@ -22,7 +22,7 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SUPPORT = os.path.join(HERE, "..", "tests", "support")
-SECRETS = {"tg": "7654321:AAnever-to-be-printed", "word": "sesame-never-printed", "key": "sk-never-to-be-printed-0123456789"}
+SECRETS = {"tg": "7654321:hUsh7q-hUsh7q-hUsh7q", "word": "sesame-hUsh7q", "key": "sk-hUsh7q-hUsh7q-0123456789"}
 
 
 class Standin:
@@ -171,6 +171,7 @@ def main():
         sent = api.ask("/control/sent")["sent"]
         state = api.ask("/control/state")
         output = open(os.path.join(folder, "output"), "rb").read().decode(errors="replace")
+        leaked = [name for name in os.listdir(folder) if name != "secrets" and b"hUsh7q" in open(os.path.join(folder, name), "rb").read()]
     api.close()
     services.close()
 
@@ -185,7 +186,6 @@ def main():
     unsent = [row["text"] for row in answers if not in_chat[row["text"]]]
     unknown = [text for text in in_chat if text not in kept]
     twice_in_chat = sum(times - 1 for times in in_chat.values())
-    leaked = [name for name, value in SECRETS.items() if value in output or value[8:] in output]
     quiet.sort()
     print(f"{arguments.rooms} rooms, {arguments.members} members: {len(rows)} messages in the history, {len(said)} of people; "
           f"{kills} kills; one request in ten failed; {load:.0f} s")
@@ -193,7 +193,7 @@ def main():
           f"not sent: {len(unsent)}; sent and not kept: {len(unknown)}; twice in a chat: {twice_in_chat} (allowed: {kills})")
     print(f"first answer behind the service's: median {quiet[len(quiet) // 2] * 1e3:.1f} ms, worst {quiet[-1] * 1e3:.1f} ms of {len(quiet)}")
     print(f"memory at most {most:.1f} MiB; exit status {status}; problems that the stand-in saw: {len(state['problems'])} "
-          f"{state['problems'][:1]}; secrets printed: {leaked or 'none'}")
+          f"{state['problems'][:1]}; secrets printed or kept: {leaked or 'none'}")
     bad = lost or doubled or answers_doubled or asked_twice or unsent or unknown or twice_in_chat > kills or leaked or status != 0
     if bad:
         print("lost", lost[:5], "doubled", doubled[:5], asked_twice[:5], "unsent", unsent[:5], "unknown", unknown[:5], file=sys.stderr)

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER = 1 << 18 };
+enum { BUFFER = 1 << 18, HUGE_FROM = 4 << 20 };
 
 static int fail_open(loam_error *error, const char *path, int reason)
 {
@@ -36,6 +36,8 @@ int lm_file_map(const char *path, struct lm_mapping *mapping, loam_error *error)
     close(file);
     if (data == MAP_FAILED)
         return lm_fail_errno(error, reason, "%s: cannot be mapped (%zu bytes)", path, size);
+    if (size >= HUGE_FROM)
+        madvise(data, size, MADV_HUGEPAGE);    /* a wish: what is not in the page cache yet comes in on huge pages, where it is granted */
     *mapping = (struct lm_mapping){.data = data, .size = size};
     return LOAM_OK;
 }

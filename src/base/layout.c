@@ -153,10 +153,11 @@ static int32_t turning_point(struct lm_place *const *order, size_t count)
     return turn;
 }
 
-/* Places `order` one after the other; gives the end of all, or SIZE_MAX where that is not below `best`. `near` has room for all. With a
- * limit, what comes from the turning point on is put from above, so that what grows (gradients) and what shrinks (activations) meet in
+/* Places `order` one after the other; gives the end of all, or SIZE_MAX where that is not below `best`, and in *stuck the first that
+ * ends too high. `near` has room for all. With a limit, what comes from the turning point on is put from above, so that what grows (gradients) and what shrinks (activations) meet in
  * the middle. */
-static size_t place_all(struct lm_place **order, size_t count, size_t base, size_t limit, size_t best, struct lm_place **near)
+static size_t place_all(struct lm_place **order, size_t count, size_t base, size_t limit, size_t best, struct lm_place **near,
+                        size_t *stuck)
 {
     const int32_t turn = turning_point(order, count);
     size_t most = base;
@@ -169,6 +170,7 @@ static size_t place_all(struct lm_place **order, size_t count, size_t base, size
         const bool above = limit && place->first >= turn;
         qsort(near, beside, sizeof *near, above ? by_end : by_offset);
         const size_t at = above ? highest(near, beside, base, limit, place->bytes) : lowest(near, beside, base, place->bytes);
+        *stuck = i;
         if (at == SIZE_MAX || !put_at(place, at, &end) || (limit && end > limit) || end >= best)
             return SIZE_MAX;
         most = end > most ? end : most;
@@ -196,45 +198,86 @@ static size_t limit_of(size_t live, int which)
     return lm_round_up(live + live / 1000 * parts[which], LM_ALIGN);
 }
 
-void lm_layout_pack(struct lm_layout *layout)
+/* What packing works with: places in the order of a try, those beside one, and where the best try put each. */
+struct packing {
+    struct lm_place **order, **near;
+    size_t *offsets;
+    size_t count, base, live, best;
+};
+
+static bool try_order(struct packing *p, size_t limit, size_t *stuck)
+{
+    const size_t end = place_all(p->order, p->count, p->base, limit, p->best, p->near, stuck);
+    if (end == SIZE_MAX)
+        return false;
+    p->best = end;
+    for (size_t i = 0; i < p->count; i++)
+        p->offsets[i] = p->order[i]->offset;
+    for (size_t i = 0; i < p->count; i++)    /* near keeps the order that the offsets belong to */
+        p->near[p->count + i] = p->order[i];
+    return true;
+}
+
+static void try_orders(struct packing *p)
 {
     static int (*const orders[])(const void *, const void *) = {by_bytes, by_span, by_area};
     enum { ORDERS = sizeof orders / sizeof *orders, TRIES = ORDERS * (LIMITS + 1) };
+    size_t stuck;
+    for (int i = 0; i < TRIES && p->best > p->live; i++) {
+        const size_t limit = i < ORDERS ? 0 : limit_of(p->live, i / ORDERS - 1);
+        if (limit && limit >= p->best)
+            break;
+        qsort(p->order, p->count, sizeof *p->order, orders[i % ORDERS]);
+        try_order(p, limit, &stuck);
+    }
+}
+
+/* Where gaps are left: what ended too high in a try comes first in the next one. */
+static void improve(struct packing *p)
+{
+    static int (*const orders[])(const void *, const void *) = {by_span, by_area};
+    enum { ROUNDS = 60 };
+    for (int k = 0; k < 2; k++) {
+        qsort(p->order, p->count, sizeof *p->order, orders[k]);
+        for (int i = 0; i < ROUNDS && p->best > p->live + p->live / 100; i++) {
+            size_t stuck;
+            if (try_order(p, 0, &stuck))
+                continue;    /* the same order, against itself: the next try says what is in its way */
+            struct lm_place *first = p->order[stuck];
+            memmove(p->order + 1, p->order, stuck * sizeof *p->order);
+            p->order[0] = first;
+        }
+    }
+}
+
+void lm_layout_pack(struct lm_layout *layout)
+{
     if (layout->rough && !layout->failed)
         layout->size = most_live(layout);
     if (layout->failed || layout->rough)
         return;
-    struct lm_place **order = lm_alloc(2 * layout->count + 1, sizeof(struct lm_place *), NULL);
-    if (!order) {
-        layout->failed = true;
-        return;
-    }
-    size_t count = 0, base = 0, best = SIZE_MAX, end;
-    int chosen = 0;
-    for (size_t i = 0; i < layout->count; i++)
+    struct packing p = {.best = SIZE_MAX};
+    p.order = lm_alloc(3 * layout->count + 1, sizeof(struct lm_place *), NULL);
+    p.offsets = p.order ? lm_alloc(layout->count + 1, sizeof *p.offsets, NULL) : NULL;
+    layout->failed = !p.offsets;
+    for (size_t i = 0; i < layout->count && !layout->failed; i++)
         if (!always(&layout->places[i]))
-            order[count++] = &layout->places[i];
-        else if (!put_at(&layout->places[i], base, &base))
+            p.order[p.count++] = &layout->places[i];
+        else if (!put_at(&layout->places[i], p.base, &p.base))
             layout->failed = true;
-    base = lm_round_up(base, LM_ALIGN);
-    const size_t live = lm_round_up(most_live(layout), LM_ALIGN);
-    for (int i = 0; i < TRIES && best > live && !layout->failed; i++) {
-        const size_t limit = i < ORDERS ? 0 : limit_of(live, i / ORDERS - 1);
-        if (limit && limit >= best)
-            break;
-        qsort(order, count, sizeof *order, orders[i % ORDERS]);
-        end = place_all(order, count, base, limit, best, order + count);
-        if (end < best)
-            best = end, chosen = i;
+    if (!layout->failed) {
+        p.near = p.order + p.count;
+        p.base = lm_round_up(p.base, LM_ALIGN);
+        p.live = lm_round_up(most_live(layout), LM_ALIGN);
+        try_orders(&p);
+        improve(&p);
+        for (size_t i = 0; i < p.count && p.best != SIZE_MAX; i++)
+            p.near[p.count + i]->offset = p.offsets[i];
+        layout->size = p.best;
+        layout->failed = p.best == SIZE_MAX;
     }
-    if (!layout->failed) {    /* the best again */
-        qsort(order, count, sizeof *order, orders[chosen % ORDERS]);
-        place_all(order, count, base, chosen < ORDERS ? 0 : limit_of(live, chosen / ORDERS - 1), SIZE_MAX, order + count);
-    }
-    layout->size = best;
-    if (best == SIZE_MAX)
-        layout->failed = true;
-    lm_free(order);
+    lm_free(p.offsets);
+    lm_free(p.order);
 }
 
 size_t lm_layout_live(const struct lm_layout *layout, int32_t moment)

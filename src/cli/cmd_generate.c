@@ -64,8 +64,11 @@ static int generate(const struct arguments *arguments, struct lm_runner *runner)
     const bool json = arguments->values[OPT_JSON].given, text = lm_runner_tokenizer(runner) != NULL;
     bool shown = false;
     int code = read_prompt(arguments, runner, &ids, &error);
+    if (code == LOAM_OK)
+        code = lm_overflow_parse(arguments->values[OPT_OVERFLOW].text, &options.overflow, &error);
     /* The usual number where there is room for it, else until the context is full. */
-    if (!options.max_tokens && (int64_t)ids.length + USUAL_TOKENS <= lm_runner_context(runner))
+    const bool shifts = options.overflow == LM_OVERFLOW_SHIFT;
+    if (!options.max_tokens && (shifts || (int64_t)ids.length + USUAL_TOKENS <= lm_runner_context(runner)))
         options.max_tokens = USUAL_TOKENS;
     if (!json && text) {
         options.show = show_text;
@@ -73,6 +76,8 @@ static int generate(const struct arguments *arguments, struct lm_runner *runner)
     }
     if (code == LOAM_OK)
         code = lm_runner_generate(runner, ids.data, ids.length, &options, &made, &error);
+    if (code == LOAM_OK && made.shifted)
+        note("%lld of the oldest tokens were left out to make room", (long long)made.shifted);
     int status = EXIT_DONE;
     if (code != LOAM_OK) {
         if (shown)

@@ -1,6 +1,7 @@
 /* loam look losses */
 #include "show.h"
 
+#include <string.h>
 #include <unistd.h>
 
 struct curves {
@@ -83,7 +84,9 @@ static int draw(const struct arguments *arguments, const struct curves *curves)
         return EXIT_DONE;
     }
     const char *svg = values[OPT_SVG].given ? values[OPT_SVG].text : values[OPT_OUT].text;
-    int code = form == SHOW_SVG ? lm_chart_svg(&chart, svg, &error) : LOAM_ENOTFOUND;
+    struct lm_chart picture = chart;
+    picture.y_label = strstr(title, "loss") ? "nats a token" : title;
+    int code = form == SHOW_SVG ? lm_chart_svg(&picture, svg, &error) : LOAM_ENOTFOUND;
     if (code != LOAM_ENOTFOUND)
         return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
     code = lm_look_curves(curves->series, curves->count, title, &page, &error);

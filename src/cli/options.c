@@ -244,7 +244,7 @@ const struct option option_table[OPTION_IDS] = {
                      .commands = ON(SERVE), .help = "for one request, waiting included"},
     [OPT_DRAIN] = {"drain", 0, KIND_DOUBLE, .placeholder = "SECONDS", .standard = "30", .least = 0, .most = 1e6, .commands = ON(SERVE),
                    .help = "after SIGTERM or Ctrl-C, how long running answers may take to finish"},
-    [OPT_OVERFLOW] = {"overflow", 0, KIND_CHOICE, .placeholder = "POLICY", .standard = "refuse", .choices = "refuse|shift", .commands = ON(SERVE) | ON(CHAT),
+    [OPT_OVERFLOW] = {"overflow", 0, KIND_CHOICE, .placeholder = "POLICY", .standard = "refuse", .choices = "refuse|shift", .commands = ON(SERVE) | ON(CHAT) | ON(GENERATE),
                       .help = "when the context is full: refuse ends the answer, shift leaves out the oldest tokens"},
     [OPT_SESSION] = {"session", 0, KIND_TEXT, .placeholder = "NAME|FILE|last", .commands = ON(CHAT),
                      .help = "go on with a chat that was kept (in the chat, /load lists them), or with a file of conversations"},

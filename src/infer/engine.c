@@ -359,6 +359,7 @@ static int submit(struct lm_engine *engine, const struct lm_request *request, st
 int lm_engine_submit(struct lm_engine *engine, const struct lm_request *request, struct lm_ticket **result, loam_error *error)
 {
     struct lm_ticket *ticket;
+    *result = NULL;
     int code = check(engine, request, error);
     if (code != LOAM_OK) {
         refused(engine);
@@ -367,12 +368,11 @@ int lm_engine_submit(struct lm_engine *engine, const struct lm_request *request,
     code = lm_ticket_create(engine->core, request, &ticket, error);
     if (code != LOAM_OK)
         return code;
-    /* From here on events may come, but `ticket` is not known to anybody who could free it. */
+    *result = ticket;    /* before events can come: `notify` may want it */
     code = submit(engine, request, ticket, error);
     if (code != LOAM_OK) {
+        *result = NULL;
         lm_ticket_abandon(ticket);
-        return code;
     }
-    *result = ticket;
-    return LOAM_OK;
+    return code;
 }

@@ -82,9 +82,6 @@ const char *lm_engine_device(const struct lm_engine *engine);    /* "cpu avx512v
 int lm_engine_prompt(const struct lm_engine *engine, const struct lm_conversation *conversation,
                      struct lm_rendered *prompt, loam_error *error);
 
-enum lm_overflow { LM_OVERFLOW_REFUSE, LM_OVERFLOW_SHIFT };
-int lm_overflow_parse(const char *name, enum lm_overflow *overflow, loam_error *error);    /* "refuse", "shift" */
-
 struct lm_logit_bias {
     int32_t id;
     float bias;                  /* added to the logit: -100 to 100 as a rule, -INFINITY forbids the token */
@@ -119,7 +116,8 @@ struct lm_request {              /* everything is copied by lm_engine_submit */
 struct lm_request lm_request_default(void);    /* sampling as loam_sampling_default, logprobs -1, the rest 0 */
 
 /* Refuses before anything runs: no ids, ids outside the vocabulary, values out of range, what does not fit the context
- * (LOAM_EUSAGE, naming the field and what would do); a full queue or a closing engine (LOAM_EBUSY). */
+ * (LOAM_EUSAGE, naming the field and what would do); a full queue or a closing engine (LOAM_EBUSY). *ticket is NULL then. The engine may
+ * call `notify` before this has returned, but not before *ticket is set; it is not to be freed before this has returned. */
 struct lm_ticket;
 int lm_engine_submit(struct lm_engine *engine, const struct lm_request *request, struct lm_ticket **ticket,
                      loam_error *error);

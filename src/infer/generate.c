@@ -37,7 +37,7 @@ static int check(const struct lm_runner *runner, size_t count, const struct lm_g
     const int64_t room = runner->context - (int64_t)count;
     if (room < 1)
         return lm_fail(error, LOAM_EUSAGE, "the prompt is %zu tokens and the context %lld: no room for an answer; shorten the "
-                       "prompt or begin anew", count, (long long)runner->context);
+                       "prompt, begin anew, or let the oldest tokens go (overflow shift)", count, (long long)runner->context);
     if (options->max_tokens > room)
         return lm_fail(error, LOAM_EUSAGE, "the prompt is %zu tokens and %lld more are wanted, but the context is %lld; ask for at "
                        "most %lld", count, (long long)options->max_tokens, (long long)runner->context, (long long)room);
@@ -157,6 +157,8 @@ static int generate(struct work *work, const int32_t *ids, size_t count, loam_er
 int lm_runner_generate(struct lm_runner *runner, const int32_t *ids, size_t count,
                        const struct lm_generation_options *options, struct lm_generation *generation, loam_error *error)
 {
+    if (options->overflow == LM_OVERFLOW_SHIFT)
+        return lm_runner_shift(runner, ids, count, options, generation, error);
     int code = check(runner, count, options, error);
     if (code != LOAM_OK)
         return code;

@@ -40,9 +40,14 @@ int lm_sampler_pick(struct lm_sampler *sampler, float *logits, int32_t *id, loam
 enum lm_stop_reason { LM_STOP_END, LM_STOP_STRING, LM_STOP_LENGTH, LM_STOP_CANCELLED, LM_STOP_EXPECTED };
 const char *lm_stop_reason_name(enum lm_stop_reason reason);    /* "end", "stop", "length", "cancelled", "expected" */
 
+/* When the context is full. SHIFT: the oldest tokens are left out, as engine.h says under "Overflow". */
+enum lm_overflow { LM_OVERFLOW_REFUSE, LM_OVERFLOW_SHIFT };
+int lm_overflow_parse(const char *name, enum lm_overflow *overflow, loam_error *error);    /* "refuse", "shift" */
+
 struct lm_generation_options {
     loam_sampling sampling;
-    int64_t max_tokens;                 /* 0: until the context is full */
+    int64_t max_tokens;                 /* 0: until the context is full (with SHIFT: until something else ends it) */
+    enum lm_overflow overflow;
     const char *const *stops;           /* texts that end it; they are not part of what is given out */
     size_t stop_count;
     bool ignore_end;                    /* go on past end-of-sequence and end-of-turn tokens */
@@ -61,6 +66,7 @@ struct lm_generation {
     int32_t end_id;                     /* the end token that stopped it, or -1 */
     int64_t prompt_tokens, reused;      /* of the prompt: all, and those that were in the cache already */
     int64_t tokens;                     /* generated, the end token among them */
+    int64_t shifted;                    /* left out to make room */
     double seconds, seconds_to_first;   /* from the call; to the first token picked */
 };
 double lm_generation_rate(const struct lm_generation *generation);    /* tokens a second, the prompt's time left out */
@@ -89,7 +95,8 @@ int lm_runner_template(const struct lm_runner *runner, const struct lm_template 
 int64_t lm_runner_context(const struct lm_runner *runner);
 
 /* Goes on from `ids`. What the cache already holds of them is not computed again. A prompt that does not fit into the context, or that
- * with max_tokens would not: LOAM_EUSAGE, which says by how much; nothing is cut in silence. `generation` starts as {0}; after LOAM_OK
+ * with max_tokens would not: LOAM_EUSAGE, which says by how much; nothing is cut in silence (with LM_OVERFLOW_SHIFT the oldest tokens
+ * are, and `shifted` says how many). `generation` starts as {0}; after LOAM_OK
  * it is the caller's to free. */
 int lm_runner_generate(struct lm_runner *runner, const int32_t *ids, size_t count,
                        const struct lm_generation_options *options, struct lm_generation *generation, loam_error *error);

@@ -17,4 +17,8 @@ struct lm_runner {
     struct lm_ids held;                     /* the ids whose keys and values the cache holds */
 };
 
+/* lm_runner_generate where the oldest tokens may go: by an engine of one stream on the runner's model. */
+int lm_runner_shift(struct lm_runner *runner, const int32_t *ids, size_t count, const struct lm_generation_options *options,
+                    struct lm_generation *generation, loam_error *error);
+
 #endif

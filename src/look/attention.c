@@ -76,6 +76,10 @@ static void add_habits(struct view *view)
                                          "How much goes to the token just before", "How widely a head looks: entropy of its rows"};
     const struct lm_record *record = &view->record;
     const int64_t count = record->shown_layers * record->heads;
+    if (record->count < 2) {
+        lm_page_say(view->page, "A single token can look at nothing but itself; give two or more to see what heads do.");
+        return;
+    }
     double *values = lm_alloc((size_t)count, sizeof *values, &view->page->error);
     for (int habit = 0; values && habit < HABITS; habit++) {
         for (int64_t i = 0; i < count; i++)

@@ -17,7 +17,7 @@ static const char STYLE[] =
 
 static const char BODY[] =
     "<h1>Attention</h1>\n<p>Rows are tokens that look, columns the tokens looked at; the darker (on a dark page, the brighter) a cell, "
-    "the more of the row's attention goes there (by the root of the weight). Choose a head on the left, point at a token or a cell; the arrow keys walk.</p>\n"
+    "the more of the row's attention goes there (by the root of the weight). Choose a head in the grid, point at a token or a cell; the arrow keys walk.</p>\n"
     "<p><label>Show <select id=\"mode\"><option value=\"head\">one head</option><option value=\"layer\">mean of the layer</option>"
     "<option value=\"all\">mean of all</option><option value=\"rollout\">rollout</option></select></label> weight "
     "0 <span id=\"ramp\"></span> <span id=\"top\">1</span></p>\n"

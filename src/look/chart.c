@@ -266,7 +266,9 @@ static int put_data(struct lm_bytes *out, const struct lm_series *series, size_t
 
 static int compose(const struct lm_chart *chart, const char *path, struct lm_bytes *out, loam_error *error)
 {
-    int code = lm_bytes_format(out, error, "set terminal svg size 900,520 dynamic background rgb 'white' noenhanced\nset grid\n");
+    /* podo: colours that any kind of colour vision tells apart; dashes beside them for those who print in grey */
+    int code = lm_bytes_format(out, error, "set terminal svg size 900,520 dynamic background rgb 'white' noenhanced\nset grid\n"
+                               "set colorsequence podo\n");
     if (code == LOAM_OK)
         code = put_setting(out, "set output", path, error);
     if (code == LOAM_OK)
@@ -278,8 +280,8 @@ static int compose(const struct lm_chart *chart, const char *path, struct lm_byt
     for (size_t s = 0; code == LOAM_OK && s < chart->count; s++)
         code = put_data(out, &chart->series[s], s, error);
     for (size_t s = 0; code == LOAM_OK && s < chart->count; s++) {
-        code = lm_bytes_format(out, error, "%s $s%zu using 1:2 with %s title ", s ? "," : "plot", s,
-                               chart->series[s].points ? "linespoints" : "lines");
+        code = lm_bytes_format(out, error, "%s $s%zu using 1:2 with %s linewidth 2 dashtype %zu title ", s ? "," : "plot", s,
+                               chart->series[s].points ? "linespoints" : "lines", s % 5 + 1);
         if (code == LOAM_OK)
             code = put_quoted(out, chart->series[s].name, error);
     }

@@ -11,21 +11,22 @@ static const struct {
     const char *title;
     lm_teacher *teach;
     bool trains;
+    int64_t practice;
 } lessons[] = {
-    {"Words to numbers", lm_teach_words, false},
-    {"Byte-pair encoding", lm_teach_merges, false},
-    {"Samples", lm_teach_samples, false},
-    {"Embeddings", lm_teach_embeddings, false},
-    {"Attention without weights", lm_teach_plain_attention, false},
-    {"Attention with weights", lm_teach_weighted_attention, false},
-    {"The causal mask, and dropout", lm_teach_mask, false},
-    {"Several heads, grouped heads", lm_teach_heads, false},
-    {"Normalisation, feed-forward, shortcuts", lm_teach_layer, false},
-    {"A whole model, parameter by parameter", lm_teach_whole, false},
-    {"Loss, gradients, and one optimizer step", lm_teach_step, true},
-    {"Generation", lm_teach_generation, false},
-    {"Fine-tuning", lm_teach_tuning, true},
-    {"Memory", lm_teach_memory, false},
+    {"Words to numbers", lm_teach_words, false, 0},
+    {"Byte-pair encoding", lm_teach_merges, false, 0},
+    {"Samples", lm_teach_samples, false, 0},
+    {"Embeddings", lm_teach_embeddings, false, 0},
+    {"Attention without weights", lm_teach_plain_attention, false, 0},
+    {"Attention with weights", lm_teach_weighted_attention, false, 0},
+    {"The causal mask, and dropout", lm_teach_mask, false, 0},
+    {"Several heads, grouped heads", lm_teach_heads, false, 200},
+    {"Normalisation, feed-forward, shortcuts", lm_teach_layer, false, 0},
+    {"A whole model, parameter by parameter", lm_teach_whole, false, 0},
+    {"Loss, gradients, and one optimizer step", lm_teach_step, true, 0},
+    {"Generation", lm_teach_generation, false, 400},
+    {"Fine-tuning", lm_teach_tuning, true, 400},
+    {"Memory", lm_teach_memory, false, 0},
 };
 
 int lm_lesson_count(void)
@@ -41,6 +42,11 @@ const char *lm_lesson_title(int number)
 bool lm_lesson_trains(int number)
 {
     return lessons[number - 1].trains;
+}
+
+int64_t lm_lesson_practice(int number)
+{
+    return lessons[number - 1].practice;
 }
 
 static void close_lesson(struct lm_lesson *lesson)
@@ -62,7 +68,7 @@ const char *lm_sentence_of(const struct lm_lesson_options *options)
 
 int lm_lesson_hold(int number, const struct lm_lesson_options *options, struct lm_page **page, loam_error *error)
 {
-    struct lm_lesson lesson = {.options = options};
+    struct lm_lesson lesson = {.options = options, .number = number};
     struct lm_bytes title = {0};
     if (number < 1 || number > lm_lesson_count())
         return lm_fail(error, LOAM_EUSAGE, "lesson %d: there are lessons 1 to %d", number, lm_lesson_count());
@@ -212,24 +218,22 @@ static int train_step(struct lm_model *model, struct training *training, int64_t
     return code;
 }
 
-int lm_lesson_train(struct lm_lesson *lesson, int64_t steps, loam_error *error)
+int lm_lesson_practise(struct lm_model *model, const struct lm_tokenizer *tokenizer, uint64_t seed, int64_t steps, loam_error *error)
 {
-    if (!lesson->own_model)
-        return LOAM_OK;
     struct training training = {0};
     struct lm_ids ids = {0};
     struct lm_bytes text = {0};
     size_t count;
-    const struct lm_parameter *table = lm_model_parameters(lesson->own_model, &count);
+    const struct lm_parameter *table = lm_model_parameters(model, &count);
     const int64_t numbers = (int64_t)table[count - 1].offset + table[count - 1].count;
-    struct lm_random random = lm_random_seed(lesson->options->seed, 1);
-    int code = lm_lesson_text(lesson->options->seed, LM_LESSON_TEXT, &text, error);
+    struct lm_random random = lm_random_seed(seed, 1);
+    int code = lm_lesson_text(seed, LM_LESSON_TEXT, &text, error);
     if (!code)
-        code = lm_tokenizer_encode(lesson->tokenizer, text.data, text.length, 0, &ids, NULL, error);
+        code = lm_tokenizer_encode(tokenizer, text.data, text.length, 0, &ids, NULL, error);
     if (!code)
-        code = open_training(lesson->own_model, numbers, &training, error);
+        code = open_training(model, numbers, &training, error);
     for (int64_t step = 1; step <= steps && !code; step++)
-        code = train_step(lesson->own_model, &training, numbers, &ids, step, &random, error);
+        code = train_step(model, &training, numbers, &ids, step, &random, error);
     lm_pass_free(training.pass);
     if (training.block)
         lm_block_unmap(training.block, training.layout.size);
@@ -237,6 +241,13 @@ int lm_lesson_train(struct lm_lesson *lesson, int64_t steps, loam_error *error)
     lm_bytes_free(&text);
     lm_ids_free(&ids);
     return code;
+}
+
+int lm_lesson_train(struct lm_lesson *lesson, loam_error *error)
+{
+    if (!lesson->own_model)
+        return LOAM_OK;
+    return lm_lesson_practise(lesson->own_model, lesson->tokenizer, lesson->options->seed, lm_lesson_practice(lesson->number), error);
 }
 
 int lm_lesson_model(struct lm_lesson *lesson, loam_error *error)

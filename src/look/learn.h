@@ -34,5 +34,10 @@ enum { LM_LESSON_TEXT = 1 << 18, LM_LESSON_SMALL_TEXT = 2048 };
 int lm_lesson_text(uint64_t seed, size_t size, struct lm_bytes *text, loam_error *error);
 struct lm_config lm_lesson_config(const struct lm_tokenizer *tokenizer);
 struct lm_config lm_lesson_config_of_runs(const struct lm_tokenizer *tokenizer);
+/* The steps that the small model is trained for before lesson 1 to lm_lesson_count() begins; 0: its weights are as they were drawn. */
+int64_t lm_lesson_practice(int number);
+/* These steps: windows of the text of LM_LESSON_TEXT bytes, 8 of 32 tokens each, at places drawn from the seed's stream 1, one draw a
+ * window; AdamW with betas 0.9 and 0.98, no decay, at 5e-3. The model is in fp32 and loaded. */
+int lm_lesson_practise(struct lm_model *model, const struct lm_tokenizer *tokenizer, uint64_t seed, int64_t steps, loam_error *error);
 
 #endif

@@ -316,7 +316,7 @@ int lm_teach_heads(struct lm_lesson *lesson, loam_error *error)
     if (!code)
         code = lm_lesson_encode(lesson, error);
     if (!code)
-        code = lm_lesson_train(lesson, 200, error);
+        code = lm_lesson_train(lesson, error);
     if (!code)
         code = lm_record_run(lesson->model, lesson->ids.data, (int64_t)lesson->ids.length,
                              &(struct lm_record_options){.attention = true, .layers = 1}, &record, error);

@@ -355,7 +355,7 @@ int lm_teach_generation(struct lm_lesson *lesson, loam_error *error)
     if (!code)
         code = lm_lesson_encode(lesson, error);
     if (!code)
-        code = lm_lesson_train(lesson, 400, error);
+        code = lm_lesson_train(lesson, error);
     if (code)
         return code;
     const struct lm_config *c = lm_model_config(lesson->model);

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { STEPS = 40, PRETRAINING = 400, OTHERS = 32 };
+enum { STEPS = 40, OTHERS = 32 };
 static const double RATE = 1e-3;
 
 struct tuning {
@@ -372,7 +372,7 @@ int lm_teach_tuning(struct lm_lesson *lesson, loam_error *error)
     if (!code && !t.before)
         code = LOAM_ENOMEM;
     if (!code)
-        code = lm_lesson_train(lesson, PRETRAINING, error);
+        code = lm_lesson_train(lesson, error);
     if (!code)
         code = teach(&t, error);
     lm_learning_close(&t.learning);

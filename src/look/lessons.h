@@ -20,6 +20,7 @@ enum { LM_LESSON_WORDS = 12 };    /* of a sentence, in the lessons that compute 
 
 struct lm_lesson {
     const struct lm_lesson_options *options;
+    int number;
     struct lm_page *page;
     struct lm_device *device;
     struct lm_model *model;
@@ -41,7 +42,7 @@ int lm_lesson_tokenizer(struct lm_lesson *lesson, loam_error *error);
 /* options->model, or a small one with weights drawn from the seed. */
 int lm_lesson_model(struct lm_lesson *lesson, loam_error *error);
 /* Trains the small model on the built-in text; one that was given stays as it is. */
-int lm_lesson_train(struct lm_lesson *lesson, int64_t steps, loam_error *error);
+int lm_lesson_train(struct lm_lesson *lesson, loam_error *error);
 int lm_lesson_encode(struct lm_lesson *lesson, loam_error *error);
 /* The sentence's words and a vector of three numbers for each: the published ones for the usual sentence, else drawn. [words,3], free it. */
 int lm_lesson_vectors(struct lm_lesson *lesson, float **vectors, loam_error *error);

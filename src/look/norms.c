@@ -77,30 +77,61 @@ static void add_sizes(struct lm_page *page, const struct lm_config *c, const dou
     lm_page_add(page, &block);
     for (int64_t i = 0; i < c->layers; i++)
         curve[i] = sizes[i * SIZES + GRADIENT];
+    const bool backward = !isnan(curve[0]);
     block = (struct lm_block){.kind = LM_BLOCK_BARS, .name = "gradients", .title = "The gradient that reaches each layer's input",
                               .row_axis = "layer", .column_axis = "norm of the gradient", .unit = "norm", .rows = c->layers,
                               .columns = 1, .values = curve, .decimals = -1};
-    lm_page_add(page, &block);
+    if (backward)
+        lm_page_add(page, &block);
     lm_free(curve);
+}
+
+/* Forward and backward. */
+static int measure_step(const struct lm_subject *subject, const struct lm_watcher *watcher, struct lm_page *page, loam_error *error)
+{
+    struct lm_step step;
+    int code = lm_step_run(subject->model, subject->ids, subject->count, NULL, watcher, &step, error);
+    if (code)
+        return code;
+    lm_page_say(page, "Sizes are roots of the mean square over all tokens; gradients are norms of the mean loss's slope, of predicting "
+                "each token from those before it.");
+    lm_page_fact(page, "loss", "loss", "nats a token", 4, step.loss);
+    lm_step_free(subject->model, &step);
+    return LOAM_OK;
+}
+
+/* A single token predicts nothing that is known: no loss, and no gradients, which stay without a number. */
+static int measure_one(const struct lm_subject *subject, const struct lm_watcher *watcher, struct lm_page *page, loam_error *error)
+{
+    const struct lm_config *c = lm_model_config(subject->model);
+    const struct measuring *measuring = watcher->user;
+    float *logits = lm_alloc((size_t)c->vocabulary, sizeof *logits, error);
+    if (!logits)
+        return LOAM_ENOMEM;
+    for (int64_t layer = 0; layer < c->layers; layer++)
+        measuring->sizes[layer * SIZES + GRADIENT] = NAN;
+    lm_model_watch(subject->model, watcher);
+    const int code = lm_model_logits(subject->model, subject->ids, 1, logits, error);
+    lm_model_watch(subject->model, NULL);
+    lm_page_say(page, "Sizes are roots of the mean square over the token's numbers. There is one token, and none behind it to predict: for a "
+                "loss and gradients give two or more.");
+    lm_free(logits);
+    return code;
 }
 
 int lm_look_norms(const struct lm_subject *subject, struct lm_page **page, loam_error *error)
 {
     const struct lm_config *c = lm_model_config(subject->model);
-    struct lm_step step;
     struct measuring measuring = {.count = subject->count};
     const struct lm_watcher watcher = {.user = &measuring, .sees = measure};
     struct lm_page *made = lm_page_create("Norms", error);
     measuring.sizes = lm_alloc((size_t)(c->layers * SIZES), sizeof *measuring.sizes, error);
     measuring.before = lm_alloc((size_t)(subject->count > 0 ? subject->count : 1), (size_t)c->width * sizeof(float), error);
-    int code = made && measuring.sizes && measuring.before
-                   ? lm_step_run(subject->model, subject->ids, subject->count, NULL, &watcher, &step, error) : LOAM_ENOMEM;
+    int code = made && measuring.sizes && measuring.before ? LOAM_OK : LOAM_ENOMEM;
+    if (!code)
+        code = subject->count == 1 ? measure_one(subject, &watcher, made, error) : measure_step(subject, &watcher, made, error);
     if (!code) {
-        lm_page_say(made, "Sizes are roots of the mean square over all tokens; gradients are norms of the mean loss's slope, of predicting "
-                    "each token from those before it.");
-        lm_page_fact(made, "loss", "loss", "nats a token", 4, step.loss);
         add_sizes(made, c, measuring.sizes);
-        lm_step_free(subject->model, &step);
         code = lm_page_check(made, error);
     }
     lm_free(measuring.sizes);

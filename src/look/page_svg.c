@@ -258,6 +258,20 @@ static void put_points(struct drawing *d, int64_t column, int left, int bottom)
     }
 }
 
+/* Lines at round numbers, three to seven of them, each with its number. */
+static void put_grid(struct drawing *d, int left, int bottom)
+{
+    const double span = d->high - d->low, power = pow(10, floor(log10(span / 4))), part = span / 4 / power;
+    const double step = power * (part < 1.5 ? 1 : part < 3.5 ? 2 : part < 7.5 ? 5 : 10);
+    const double first = ceil(d->low / step - 1e-9);
+    for (int i = 0; i < 8 && (first + i) * step <= d->high + 1e-9 * span; i++) {    /* where numbers lie too close, no more than that */
+        const double value = (first + i) * step;
+        const int y = bottom - (int)((value - d->low) / span * PLOT_HEIGHT + 0.5);
+        put(d, "<path class=\"g\" stroke-opacity=\".35\" d=\"M%d %dH%d\"/>", left, y, left + PLOT_WIDTH);
+        put_number(d, left - 6, y + 4, "class=\"a\" text-anchor=\"end\"", value);
+    }
+}
+
 static int draw_lines(struct drawing *d, int figure)
 {
     static const char *const dashes[] = {"", "stroke-dasharray=\"6 3\"", "stroke-dasharray=\"2 3\"", "stroke-dasharray=\"9 3 2 3\""};
@@ -266,11 +280,7 @@ static int draw_lines(struct drawing *d, int figure)
     const int left = MARGIN + 80, top = 2 * MARGIN + 32, bottom = top + PLOT_HEIGHT;
     const int names = top + (int)block->columns * LINE + 12;
     begin(d, figure, left + PLOT_WIDTH + 170, bottom + 60 > names ? bottom + 60 : names);
-    for (int i = 0; i <= 4; i++) {
-        const int y = bottom - PLOT_HEIGHT * i / 4;
-        put(d, "<path class=\"g\" stroke-opacity=\".35\" d=\"M%d %dH%d\"/>", left, y, left + PLOT_WIDTH);
-        put_number(d, left - 6, y + 4, "class=\"a\" text-anchor=\"end\"", d->low + (d->high - d->low) * i / 4);
-    }
+    put_grid(d, left, bottom);
     const int64_t last = block->rows > 1 ? block->rows - 1 : 1, every = (block->rows + 11) / 12;
     for (int64_t row = 0; row < block->rows; row += every)
         put_text(d, left + (int)(PLOT_WIDTH * row / last), bottom + 16, "class=\"a\" text-anchor=\"middle\"",
@@ -326,11 +336,7 @@ static int draw_areas(struct drawing *d, int figure)
     const int left = MARGIN + 80, top = 2 * MARGIN + 40, bottom = top + PLOT_HEIGHT;
     char room[24], more[96];
     begin(d, figure, left + PLOT_WIDTH + 200, bottom + 170);
-    for (int i = 0; i <= 4; i++) {
-        const int y = bottom - PLOT_HEIGHT * i / 4;
-        put(d, "<path class=\"g\" stroke-opacity=\".35\" d=\"M%d %dH%d\"/>", left, y, left + PLOT_WIDTH);
-        put_number(d, left - 6, y + 4, "class=\"a\" text-anchor=\"end\"", d->high * i / 4);
-    }
+    put_grid(d, left, bottom);
     for (int64_t column = 0; column < block->columns; column++) {
         const int y = top + LINE * (int)(block->columns - 1 - column);    /* in the order of the areas */
         put_area(d, column, left, bottom);

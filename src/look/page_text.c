@@ -1,5 +1,6 @@
 /* A page for a terminal of any width, with or without colours, with or without Unicode. */
 #include "page.h"
+#include "screen.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -7,145 +8,17 @@
 
 enum { NAME_COLUMNS = 16, HEAD_COLUMNS = 24, MOST_ROWS = 48, LEAST_WIDTH = 40, HEAD_ROWS = 8 };
 
-struct screen {
-    const struct lm_text_style *style;
-    struct lm_bytes *out;
-    loam_error *error;
-    int code, width;
-};
-
-static void put(struct screen *screen, const char *text, size_t length)
+static void put_title(struct lm_screen *screen, const struct lm_block *block)
 {
-    if (!screen->code)
-        screen->code = lm_bytes_append(screen->out, text, length, screen->error);
-}
-
-static void puts_text(struct screen *screen, const char *text)
-{
-    put(screen, text, strlen(text));
-}
-
-static void repeat(struct screen *screen, const char *text, int64_t times)
-{
-    for (int64_t i = 0; i < times; i++)
-        puts_text(screen, text);
-}
-
-/* --- Characters --- */
-
-/* What stands for a character that the terminal may lack. */
-static const char *plain_of(uint32_t character)
-{
-    switch (character) {
-    case 0xB7: return "_";        /* the blank's mark in tokens */
-    case 0x21B5: return "\\n";
-    case 0x2192: return "->";
-    case 0xB2: return "^2";
-    case 0x221A: return "sqrt";
-    case 0xD7: return "x";
-    case 0x2026: return "...";
-    case 0x25CC: return "";
-    default: return "?";
-    }
-}
-
-/* The next character of a text: what to print, its columns; gives the bytes read. */
-static size_t next_character(const struct screen *screen, const char *text, const char **shown, size_t *bytes, int *columns)
-{
-    uint32_t character;
-    const size_t length = lm_utf8_decode(text, strlen(text), &character);
-    if (!length || character < 32 || (character >= 127 && character < 160)) { /* names out of files do not steer the terminal */
-        *shown = "?";
-        *bytes = 1;
-        *columns = 1;
-        return length ? length : 1;
-    }
-    if (length <= 1 || screen->style->unicode) {
-        *shown = text;
-        *bytes = length;
-        *columns = lm_utf8_width(character);
-        return *bytes;
-    }
-    *shown = plain_of(character);
-    *bytes = strlen(*shown);
-    *columns = (int)*bytes;
-    return length;
-}
-
-static int columns_of(const struct screen *screen, const char *text)
-{
-    int sum = 0;
-    while (*text) {
-        const char *shown;
-        size_t bytes;
-        int columns;
-        text += next_character(screen, text, &shown, &bytes, &columns);
-        sum += columns;
-    }
-    return sum;
-}
-
-/* Exactly `width` columns (or as many as it has, where negative): cut, or filled on the right, or on the left where `right`. */
-static void put_cell(struct screen *screen, const char *text, int width, bool right)
-{
-    int used = columns_of(screen, text), left = width;
-    if (right && used < width)
-        repeat(screen, " ", width - used);
-    while (*text) {
-        const char *shown;
-        size_t bytes;
-        int columns;
-        const size_t read = next_character(screen, text, &shown, &bytes, &columns);
-        if (width >= 0 && columns > left)
-            break;
-        put(screen, shown, bytes);
-        left -= columns;
-        text += read;
-    }
-    if (width >= 0 && (!right || used > width))
-        repeat(screen, " ", left);
-}
-
-/* Words in lines. */
-static void put_wrapped(struct screen *screen, const char *text)
-{
-    int used = 0;
-    while (*text) {
-        char word[512];
-        const size_t length = strcspn(text, " \n");
-        snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), text);
-        const int columns = columns_of(screen, word);
-        if (used && used + 1 + columns > screen->width) {
-            puts_text(screen, "\n");
-            used = 0;
-        }
-        if (used && columns) {
-            puts_text(screen, " ");
-            used++;
-        }
-        put_cell(screen, word, -1, false);
-        used += columns;
-        text += length;
-        if (*text == '\n') {
-            puts_text(screen, "\n");
-            used = 0;
-        }
-        text += *text != 0;
-    }
-    puts_text(screen, "\n");
-}
-
-static void put_title(struct screen *screen, const struct lm_block *block)
-{
-    puts_text(screen, "\n");
+    lm_screen_text(screen, "\n");
     if (screen->style->colour)
-        puts_text(screen, "\x1b[1m");
+        lm_screen_text(screen, "\x1b[1m");
     char title[1024];
     snprintf(title, sizeof title, "%s%s%s%s", block->title ? block->title : "", block->unit && *block->unit ? " [" : "",
              block->unit ? block->unit : "", block->unit && *block->unit ? "]" : "");
-    put_wrapped(screen, title);
+    lm_screen_wrap(screen, title);
     if (screen->style->colour)
-        puts_text(screen, "\x1b[0m");
+        lm_screen_text(screen, "\x1b[0m");
     char axes[512] = "";
     if (block->row_axis && block->column_axis)
         snprintf(axes, sizeof axes, "rows: %s; columns: %s", block->row_axis, block->column_axis);
@@ -153,15 +26,15 @@ static void put_title(struct screen *screen, const struct lm_block *block)
         snprintf(axes, sizeof axes, "%s: %s", block->row_axis ? "rows" : "columns",
                  block->row_axis ? block->row_axis : block->column_axis);
     if (*axes)
-        put_wrapped(screen, axes);
+        lm_screen_wrap(screen, axes);
 }
 
-static int name_columns(const struct screen *screen, const struct lm_block *block)
+static int name_columns(const struct lm_screen *screen, const struct lm_block *block)
 {
     int most = 1;
     char room[24];
     for (int64_t i = 0; i < block->rows && i < MOST_ROWS; i++) {
-        const int columns = columns_of(screen, lm_block_name(block->row_names, i, room));
+        const int columns = lm_screen_columns(screen, lm_block_name(block->row_names, i, room));
         most = columns > most ? columns : most;
     }
     const int limit = block->kind == LM_BLOCK_HEAT ? NAME_COLUMNS : screen->width * 2 / 5;
@@ -169,28 +42,28 @@ static int name_columns(const struct screen *screen, const struct lm_block *bloc
 }
 
 /* A row's name; where it is too long its end, which tells parameters apart. */
-static void put_row_name(struct screen *screen, const struct lm_block *block, int64_t row, int width, bool right)
+static void put_row_name(struct lm_screen *screen, const struct lm_block *block, int64_t row, int width, bool right)
 {
     char room[24];
     const char *name = lm_block_name(block->row_names, row, room), *shown;
-    const bool cut = columns_of(screen, name) > width;
+    const bool cut = lm_screen_columns(screen, name) > width;
     size_t bytes;
     int columns;
-    while (cut && *name && columns_of(screen, name) > width - 1)
-        name += next_character(screen, name, &shown, &bytes, &columns);
+    while (cut && *name && lm_screen_columns(screen, name) > width - 1)
+        name += lm_screen_next(screen, name, &shown, &bytes, &columns);
     if (cut)
-        puts_text(screen, screen->style->unicode ? "\xE2\x80\xA6" : "~");
-    put_cell(screen, name, cut ? width - 1 : width, right);
+        lm_screen_text(screen, screen->style->unicode ? "\xE2\x80\xA6" : "~");
+    lm_screen_cell(screen, name, cut ? width - 1 : width, right);
 }
 
-static void put_rest(struct screen *screen, const char *what, int64_t shown, int64_t all)
+static void put_rest(struct lm_screen *screen, const char *what, int64_t shown, int64_t all)
 {
     if (shown >= all)
         return;
     char line[160];
     snprintf(line, sizeof line, "(the first %lld of %lld %s; --html and --json have all of them)", (long long)shown,
              (long long)all, what);
-    put_wrapped(screen, line);
+    lm_screen_wrap(screen, line);
 }
 
 static int64_t shown_rows(const struct lm_block *block)
@@ -211,23 +84,23 @@ static const char *cell_of(const struct lm_block *block, int64_t row, int64_t co
     return room;
 }
 
-static int column_width(const struct screen *screen, const struct lm_block *block, int64_t column)
+static int column_width(const struct lm_screen *screen, const struct lm_block *block, int64_t column)
 {
     char room[40], number[24];
     int most = 1;
     if (block->column_names || block->columns > 1) {
-        most = columns_of(screen, lm_block_name(block->column_names, column, number));
+        most = lm_screen_columns(screen, lm_block_name(block->column_names, column, number));
         most = most < HEAD_COLUMNS ? most : HEAD_COLUMNS;
     }
     for (int64_t row = 0; row < shown_rows(block); row++) {
-        const int columns = columns_of(screen, cell_of(block, row, column, room));
+        const int columns = lm_screen_columns(screen, cell_of(block, row, column, room));
         most = columns > most ? columns : most;
     }
     return most < screen->width / 2 ? most : screen->width / 2;
 }
 
 /* Columns from `first` on that fit beside the names; at least one. */
-static int64_t put_columns(struct screen *screen, const struct lm_block *block, int64_t first, int names)
+static int64_t put_columns(struct lm_screen *screen, const struct lm_block *block, int64_t first, int names)
 {
     int64_t behind = first;
     int used = names;
@@ -240,32 +113,32 @@ static int64_t put_columns(struct screen *screen, const struct lm_block *block, 
         behind++;
     }
     if (block->column_names || block->columns > 1) {
-        put_cell(screen, "", names, false);
+        lm_screen_cell(screen, "", names, false);
         for (int64_t column = first; column < behind; column++) {
-            puts_text(screen, "  ");
-            put_cell(screen, lm_block_name(block->column_names, column, number), column_width(screen, block, column),
+            lm_screen_text(screen, "  ");
+            lm_screen_cell(screen, lm_block_name(block->column_names, column, number), column_width(screen, block, column),
                      !block->texts);
         }
-        puts_text(screen, "\n");
+        lm_screen_text(screen, "\n");
     }
     for (int64_t row = 0; row < shown_rows(block); row++) {
         put_row_name(screen, block, row, names, false);
         for (int64_t column = first; column < behind; column++) {
-            puts_text(screen, "  ");
-            put_cell(screen, cell_of(block, row, column, room), column_width(screen, block, column), !block->texts);
+            lm_screen_text(screen, "  ");
+            lm_screen_cell(screen, cell_of(block, row, column, room), column_width(screen, block, column), !block->texts);
         }
-        puts_text(screen, "\n");
+        lm_screen_text(screen, "\n");
     }
     return behind;
 }
 
-static void put_table(struct screen *screen, const struct lm_block *block)
+static void put_table(struct lm_screen *screen, const struct lm_block *block)
 {
     put_title(screen, block);
     const int names = name_columns(screen, block);
     for (int64_t column = 0; column < block->columns;) {
         if (column)
-            puts_text(screen, "\n");
+            lm_screen_text(screen, "\n");
         column = put_columns(screen, block, column, names);
     }
     put_rest(screen, "rows", shown_rows(block), block->rows);
@@ -285,72 +158,72 @@ static int step_of(double strength, int steps)
     return step >= steps ? steps - 1 : step;
 }
 
-static void put_block(struct screen *screen, const struct lm_block *block, double value, double low, double high, int columns)
+static void put_block(struct lm_screen *screen, const struct lm_block *block, double value, double low, double high, int columns)
 {
     char code[16];
     const double strength = isnan(value) ? 0 : lm_block_strength(block, value, low, high);
     if (isnan(value)) {
-        repeat(screen, " ", columns);
+        lm_screen_repeat(screen, " ", columns);
     } else if (screen->style->colour) {
         const int colour = block->both_signs ? signs[step_of((value < 0 ? 1 - strength : 1 + strength) / 2, 7)]
                                              : rising[step_of(strength, 8)];
         snprintf(code, sizeof code, "\x1b[48;5;%dm", colour);
-        puts_text(screen, code);
-        repeat(screen, " ", columns);
-        puts_text(screen, "\x1b[0m");
+        lm_screen_text(screen, code);
+        lm_screen_repeat(screen, " ", columns);
+        lm_screen_text(screen, "\x1b[0m");
     } else {    /* a minus marks what is below 0 */
         const bool unicode = screen->style->unicode, minus = block->both_signs && value < 0 && columns > 1;
         const char *shade = unicode ? shades[step_of(strength, 5)] : letters[step_of(strength, 10)];
-        puts_text(screen, minus && step_of(strength, 5) > 0 ? "-" : shade);
-        repeat(screen, shade, columns - 1);
+        lm_screen_text(screen, minus && step_of(strength, 5) > 0 ? "-" : shade);
+        lm_screen_repeat(screen, shade, columns - 1);
     }
 }
 
-static void put_legend(struct screen *screen, const struct lm_block *block, double low, double high)
+static void put_legend(struct lm_screen *screen, const struct lm_block *block, double low, double high)
 {
     char number[40];
     const int steps = screen->style->colour ? (block->both_signs ? 7 : 8) : screen->style->unicode ? 5 : 10;
     lm_show_number(low, -1, number);
-    puts_text(screen, screen->style->colour ? "colours from " : "shades from ");
-    puts_text(screen, number);
-    puts_text(screen, " ");
+    lm_screen_text(screen, screen->style->colour ? "colours from " : "shades from ");
+    lm_screen_text(screen, number);
+    lm_screen_text(screen, " ");
     for (int i = 0; i < steps; i++)
         put_block(screen, block, low + (high - low) * (i + 0.5) / steps, low, high, 2);
     lm_show_number(high, -1, number);
-    puts_text(screen, " to ");
-    puts_text(screen, number);
-    puts_text(screen, block->root ? " (by the root)\n" : "\n");
+    lm_screen_text(screen, " to ");
+    lm_screen_text(screen, number);
+    lm_screen_text(screen, block->root ? " (by the root)\n" : "\n");
 }
 
 /* The columns' names from top to bottom over columns of `cell` characters. */
-static void put_heads(struct screen *screen, const struct lm_block *block, int64_t shown, int cell, int names)
+static void put_heads(struct lm_screen *screen, const struct lm_block *block, int64_t shown, int cell, int names)
 {
     char room[24];
     int high = 0;
     for (int64_t column = 0; column < shown; column++) {
-        const int columns = columns_of(screen, lm_block_name(block->column_names, column, room));
+        const int columns = lm_screen_columns(screen, lm_block_name(block->column_names, column, room));
         high = columns > high ? columns : high;
     }
     high = high < HEAD_ROWS ? high : HEAD_ROWS;
     for (int line = 0; line < high; line++) {
-        repeat(screen, " ", names + 1);
+        lm_screen_repeat(screen, " ", names + 1);
         for (int64_t column = 0; column < shown; column++) {
             const char *text = lm_block_name(block->column_names, column, room), *character = " ";
             size_t bytes = 1;
-            int columns = 1, begin = high - columns_of(screen, text), at = begin < 0 ? 0 : begin;
+            int columns = 1, begin = high - lm_screen_columns(screen, text), at = begin < 0 ? 0 : begin;
             while (*text && at <= line) {
-                text += next_character(screen, text, &character, &bytes, &columns);
+                text += lm_screen_next(screen, text, &character, &bytes, &columns);
                 at += columns > 0 ? columns : 0;
             }
             const bool there = at > line && line >= begin && columns <= cell && columns > 0 && at - columns == line;
-            put(screen, there ? character : " ", there ? bytes : 1);
-            repeat(screen, " ", cell - (there ? columns : 1));
+            lm_screen_put(screen, there ? character : " ", there ? bytes : 1);
+            lm_screen_repeat(screen, " ", cell - (there ? columns : 1));
         }
-        puts_text(screen, "\n");
+        lm_screen_text(screen, "\n");
     }
 }
 
-static void put_heat(struct screen *screen, const struct lm_block *block)
+static void put_heat(struct lm_screen *screen, const struct lm_block *block)
 {
     double low, high;
     lm_block_range(block, &low, &high);
@@ -361,10 +234,10 @@ static void put_heat(struct screen *screen, const struct lm_block *block)
     put_heads(screen, block, shown, cell, names);
     for (int64_t row = 0; row < shown_rows(block); row++) {
         put_row_name(screen, block, row, names, true);
-        puts_text(screen, " ");
+        lm_screen_text(screen, " ");
         for (int64_t column = 0; column < shown; column++)
             put_block(screen, block, block->values[row * block->columns + column], low, high, cell);
-        puts_text(screen, "\n");
+        lm_screen_text(screen, "\n");
     }
     put_legend(screen, block, low, high);
     put_rest(screen, "rows", shown_rows(block), block->rows);
@@ -373,7 +246,7 @@ static void put_heat(struct screen *screen, const struct lm_block *block)
 
 /* --- Bars, curves, tokens --- */
 
-static void put_bars(struct screen *screen, const struct lm_block *block)
+static void put_bars(struct lm_screen *screen, const struct lm_block *block)
 {
     double low, high;
     char number[40];
@@ -391,16 +264,16 @@ static void put_bars(struct screen *screen, const struct lm_block *block)
         const double value = block->values[row * block->columns];
         lm_show_number(value, block->decimals, number);
         put_row_name(screen, block, row, names, false);
-        puts_text(screen, "  ");
-        put_cell(screen, number, numbers, true);
-        puts_text(screen, " ");
+        lm_screen_text(screen, "  ");
+        lm_screen_cell(screen, number, numbers, true);
+        lm_screen_text(screen, " ");
         const int64_t length = isfinite(value) ? (int64_t)(fabs(value) / most * room_for_bars + 0.5) : 0;
         if (screen->style->colour)
-            puts_text(screen, value < 0 ? "\x1b[38;5;166m" : "\x1b[38;5;67m");
-        repeat(screen, screen->style->unicode ? "\xE2\x96\x88" : value < 0 ? "-" : "#", length);
+            lm_screen_text(screen, value < 0 ? "\x1b[38;5;166m" : "\x1b[38;5;67m");
+        lm_screen_repeat(screen, screen->style->unicode ? "\xE2\x96\x88" : value < 0 ? "-" : "#", length);
         if (screen->style->colour)
-            puts_text(screen, "\x1b[0m");
-        puts_text(screen, "\n");
+            lm_screen_text(screen, "\x1b[0m");
+        lm_screen_text(screen, "\n");
     }
     put_rest(screen, "rows", shown_rows(block), block->rows);
 }
@@ -416,20 +289,21 @@ static void letter_columns(const struct lm_block *block, char of[LM_AREAS + 1])
     }
 }
 
-static void put_part(struct screen *screen, int64_t column, char letter, int64_t columns)
+static void put_part(struct lm_screen *screen, int64_t column, char letter, int64_t columns)
 {
     static const int colours[LM_AREAS] = {25, 166, 36, 214, 175, 245};
     char code[32];
     if (columns > 0 && screen->style->colour) {    /* the letters stay: nobody has to tell colours apart */
         snprintf(code, sizeof code, "\x1b[48;5;%dm\x1b[38;5;%dm", colours[column], column == 0 ? 231 : 16);
-        puts_text(screen, code);
+        lm_screen_text(screen, code);
     }
-    repeat(screen, (const char[]){letter, 0}, columns);
+    lm_screen_repeat(screen, (const char[]){letter, 0}, columns);
     if (columns > 0 && screen->style->colour)
-        puts_text(screen, "\x1b[0m");
+        lm_screen_text(screen, "\x1b[0m");
 }
 
-static void put_area_row(struct screen *screen, const struct lm_block *block, int64_t row, const char *letter, double high, int wide)
+static void put_area_row(struct lm_screen *screen, const struct lm_block *block, int64_t row, const char *letter, double high,
+                         int wide)
 {
     double sum = 0;
     int64_t used = 0;
@@ -439,11 +313,11 @@ static void put_area_row(struct screen *screen, const struct lm_block *block, in
         put_part(screen, column, letter[column], end - used);
         used = end;
     }
-    repeat(screen, " ", wide - used);
+    lm_screen_repeat(screen, " ", wide - used);
 }
 
 /* A line a row; of many, some at even distances, the last, and the one that is marked. */
-static void put_areas(struct screen *screen, const struct lm_block *block)
+static void put_areas(struct lm_screen *screen, const struct lm_block *block)
 {
     enum { LINES = 24, NUMBER = 9, MARK = 7 };
     const int64_t stride = (block->rows + LINES - 1) / LINES;
@@ -454,52 +328,53 @@ static void put_areas(struct screen *screen, const struct lm_block *block)
     letter_columns(block, letter);
     put_title(screen, block);
     for (int64_t column = 0, used = 0; column < block->columns; column++) {
-        const int columns = columns_of(screen, block->column_names[column]) + 4;    /* letter, blank, ", " */
+        const int columns = lm_screen_columns(screen, block->column_names[column]) + 4;    /* letter, blank, ", " */
         const bool turn = used && used + columns > screen->width;
-        puts_text(screen, turn ? "\n" : "");
+        lm_screen_text(screen, turn ? "\n" : "");
         used = turn ? columns : used + columns;
         put_part(screen, column, letter[column], 1);
-        puts_text(screen, " ");
-        put_cell(screen, block->column_names[column], -1, false);
-        puts_text(screen, column + 1 < block->columns ? ", " : "\n");
+        lm_screen_text(screen, " ");
+        lm_screen_cell(screen, block->column_names[column], -1, false);
+        lm_screen_text(screen, column + 1 < block->columns ? ", " : "\n");
     }
     const int names = name_columns(screen, block), wide = screen->width - names - NUMBER - MARK - 2;
     for (int64_t row = 0; row < block->rows; row++) {
         if (row % stride != 0 && row + 1 != block->marked && row + 1 != block->rows)
             continue;
         put_row_name(screen, block, row, names, false);
-        puts_text(screen, " ");
+        lm_screen_text(screen, " ");
         put_area_row(screen, block, row, letter, high, wide);
         lm_show_number(lm_block_sum(block, row), block->decimals, number);
-        put_cell(screen, number, NUMBER + 1, true);
-        puts_text(screen, row + 1 == block->marked ? "  peak\n" : "\n");
+        lm_screen_cell(screen, number, NUMBER + 1, true);
+        lm_screen_text(screen, row + 1 == block->marked ? "  peak\n" : "\n");
         shown++;
     }
     char line[160];
-    snprintf(line, sizeof line, "(%lld of %lld rows; --html and --json have all of them)", (long long)shown, (long long)block->rows);
+    snprintf(line, sizeof line, "(%lld of %lld rows; --html and --json have all of them)", (long long)shown,
+             (long long)block->rows);
     if (shown < block->rows)
-        put_wrapped(screen, line);
+        lm_screen_wrap(screen, line);
 }
 
-static void put_tokens(struct screen *screen, const struct lm_block *block)
+static void put_tokens(struct lm_screen *screen, const struct lm_block *block)
 {
     char room[24];
     int used = 0;
     put_title(screen, block);
     for (int64_t i = 0; i < block->rows; i++) {
         const char *name = lm_block_name(block->row_names, i, room);
-        const int columns = columns_of(screen, name) + !screen->style->colour;
+        const int columns = lm_screen_columns(screen, name) + !screen->style->colour;
         if (used && used + columns > screen->width) {
-            puts_text(screen, "\n");
+            lm_screen_text(screen, "\n");
             used = 0;
         }
         if (screen->style->colour)
-            puts_text(screen, i % 2 ? "\x1b[48;5;24m\x1b[38;5;231m" : "\x1b[48;5;228m\x1b[38;5;16m");
-        put_cell(screen, name, -1, false);
-        puts_text(screen, screen->style->colour ? "\x1b[0m" : "|");
+            lm_screen_text(screen, i % 2 ? "\x1b[48;5;24m\x1b[38;5;231m" : "\x1b[48;5;228m\x1b[38;5;16m");
+        lm_screen_cell(screen, name, -1, false);
+        lm_screen_text(screen, screen->style->colour ? "\x1b[0m" : "|");
         used += columns;
     }
-    puts_text(screen, "\n");
+    lm_screen_text(screen, "\n");
 }
 
 /* A fact's number with its unit, or its text. */
@@ -511,23 +386,23 @@ static void fact_value(const struct lm_block *block, char *value, size_t size)
 }
 
 /* One below the other, the values in a column; a value that is too long for its line stands below its name. */
-static void put_facts(struct screen *screen, const struct lm_page *page, size_t first, size_t behind)
+static void put_facts(struct lm_screen *screen, const struct lm_page *page, size_t first, size_t behind)
 {
     char value[1024];
     int names = 0;
     for (size_t i = first; i < behind; i++) {
-        const int columns = columns_of(screen, page->blocks[i].title);
+        const int columns = lm_screen_columns(screen, page->blocks[i].title);
         names = columns > names ? columns : names;
     }
     names = names < screen->width ? names : screen->width;
-    puts_text(screen, "\n");
+    lm_screen_text(screen, "\n");
     for (size_t i = first; i < behind; i++) {
         fact_value(&page->blocks[i], value, sizeof value);
-        const bool fits = names + 2 + columns_of(screen, value) <= screen->width;
-        put_cell(screen, page->blocks[i].title, fits ? names : -1, false);
-        puts_text(screen, fits ? "  " : "\n");
+        const bool fits = names + 2 + lm_screen_columns(screen, value) <= screen->width;
+        lm_screen_cell(screen, page->blocks[i].title, fits ? names : -1, false);
+        lm_screen_text(screen, fits ? "  " : "\n");
         if (fits)
-            put_cell(screen, value, -1, false);
+            lm_screen_cell(screen, value, -1, false);
         for (const char *rest = value; !fits && *rest;) {    /* cut anywhere: it may have no blanks */
             char line[1024];
             size_t used = 0;
@@ -536,43 +411,43 @@ static void put_facts(struct screen *screen, const struct lm_page *page, size_t 
                 const char *shown;
                 size_t bytes;
                 int wide;
-                const size_t read = next_character(screen, rest + used, &shown, &bytes, &wide);
+                const size_t read = lm_screen_next(screen, rest + used, &shown, &bytes, &wide);
                 if (columns + wide > screen->width - 2)
                     break;
                 columns += wide;
                 used += read;
             }
             snprintf(line, sizeof line, "  %.*s", (int)used, rest);
-            put_cell(screen, line, -1, false);
+            lm_screen_cell(screen, line, -1, false);
             rest += used;
-            puts_text(screen, *rest ? "\n" : "");
+            lm_screen_text(screen, *rest ? "\n" : "");
         }
-        puts_text(screen, "\n");
+        lm_screen_text(screen, "\n");
     }
 }
 
-static void put_section(struct screen *screen, const char *title)
+static void put_section(struct lm_screen *screen, const char *title)
 {
-    puts_text(screen, "\n");
+    lm_screen_text(screen, "\n");
     if (screen->style->colour)
-        puts_text(screen, "\x1b[1m");
-    put_cell(screen, title, -1, false);
+        lm_screen_text(screen, "\x1b[1m");
+    lm_screen_cell(screen, title, -1, false);
     if (screen->style->colour)
-        puts_text(screen, "\x1b[0m");
-    puts_text(screen, "\n");
-    repeat(screen, screen->style->unicode ? "\xE2\x94\x80" : "-", columns_of(screen, title));
-    puts_text(screen, "\n");
+        lm_screen_text(screen, "\x1b[0m");
+    lm_screen_text(screen, "\n");
+    lm_screen_repeat(screen, screen->style->unicode ? "\xE2\x94\x80" : "-", lm_screen_columns(screen, title));
+    lm_screen_text(screen, "\n");
 }
 
-static void put_any(struct screen *screen, const struct lm_block *block)
+static void put_any(struct lm_screen *screen, const struct lm_block *block)
 {
     switch (block->kind) {
     case LM_BLOCK_SECTION:
         put_section(screen, block->title);
         break;
     case LM_BLOCK_TEXT:
-        puts_text(screen, "\n");
-        put_wrapped(screen, block->title);
+        lm_screen_text(screen, "\n");
+        lm_screen_wrap(screen, block->title);
         break;
     case LM_BLOCK_HEAT:
         put_heat(screen, block);
@@ -601,7 +476,7 @@ static void put_any(struct screen *screen, const struct lm_block *block)
 
 int lm_page_text(const struct lm_page *page, const struct lm_text_style *style, struct lm_bytes *out, loam_error *error)
 {
-    struct screen screen = {.style = style, .out = out, .error = error,
+    struct lm_screen screen = {.style = style, .out = out, .error = error,
                             .width = style->width < LEAST_WIDTH ? LEAST_WIDTH : style->width};
     screen.code = lm_page_check(page, error);
     if (page->title)

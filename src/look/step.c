@@ -24,9 +24,14 @@ int lm_step_run(struct lm_model *model, const int32_t *ids, int64_t count, const
 {
     double sum = 0;
     *step = (struct lm_step){0};
-    int code = count < 2 ? lm_fail(error, LOAM_EUSAGE, "found %lld token, wanted at least 2: from the first the next is predicted",
-                                   (long long)count)
-                         : open_step(model, count, step, error);
+    const int64_t context = lm_model_config(model)->context;
+    if (count < 2)
+        return lm_fail(error, LOAM_EUSAGE, "found %lld token, wanted at least 2: from the first the next is predicted",
+                       (long long)count);
+    if (count > context)
+        return lm_fail(error, LOAM_EUSAGE, "%lld tokens: the model's context is %lld; shorten the text", (long long)count,
+                       (long long)context);
+    int code = open_step(model, count, step, error);
     int64_t counted = 0;
     for (int64_t i = 0; !code && i < count; i++) {
         const bool counts = i + 1 < count && (!trained || trained[i + 1]);

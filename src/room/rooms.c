@@ -8,13 +8,13 @@
 #include <string.h>
 #include <time.h>
 
-enum { LONGEST_ID = 200 };
+enum { LONGEST_ID = 200, TAKEN_AT_ONCE = 4 };
 
 /* --- News --- */
 
 void lm_news_free(struct lm_news *news)
 {
-    if (news->kind == LM_NEWS_DONE)
+    if (news->kind == LM_NEWS_TURN)
         return;    /* part of its turn */
     lm_free(news->text);
     lm_free(news->toward);
@@ -23,17 +23,49 @@ void lm_news_free(struct lm_news *news)
     lm_free(news);
 }
 
-void lm_rooms_push(struct lm_rooms *rooms, struct lm_news *news)
+void lm_rooms_queue(struct lm_rooms *rooms, struct lm_queue *queue, struct lm_news *news)
 {
     news->next = NULL;
-    pthread_mutex_lock(&rooms->lock);
-    if (rooms->last)
-        rooms->last->next = news;
+    if (queue->last)
+        queue->last->next = news;
     else
-        rooms->first = news;
-    rooms->last = news;
-    pthread_cond_signal(&rooms->wake);
+        queue->first = news;
+    queue->last = news;
+    if (!rooms->working)
+        pthread_cond_signal(&rooms->wake);
+}
+
+void lm_rooms_push(struct lm_rooms *rooms, struct lm_news *news)
+{
+    pthread_mutex_lock(&rooms->lock);
+    lm_rooms_queue(rooms, &rooms->rest, news);
     pthread_mutex_unlock(&rooms->lock);
+}
+
+static bool any_news(const struct lm_rooms *rooms)
+{
+    return rooms->heads.first || rooms->rest.first;
+}
+
+/* All of the first queue and some of the other behind it, so that neither waits for the whole of the other. */
+static struct lm_news *take_some(struct lm_rooms *rooms)
+{
+    struct lm_queue taken = rooms->heads;
+    rooms->heads = (struct lm_queue){0};
+    if (!rooms->rest.first)
+        return taken.first;
+    struct lm_news *end = rooms->rest.first;
+    for (int i = 1; i < TAKEN_AT_ONCE && end->next; i++)
+        end = end->next;
+    if (taken.last)
+        taken.last->next = rooms->rest.first;
+    else
+        taken.first = rooms->rest.first;
+    rooms->rest.first = end->next;
+    if (!end->next)
+        rooms->rest.last = NULL;
+    end->next = NULL;
+    return taken.first;
 }
 
 struct lm_news *lm_news_make(enum lm_news_kind kind, struct lm_room *room, loam_error *error)
@@ -125,7 +157,7 @@ void lm_listener_free(struct lm_listener *listener)
 static void take_news(struct lm_rooms *rooms, struct lm_news *news)
 {
     struct lm_room *room = news->room;
-    const bool of_turn = news->kind == LM_NEWS_DONE;    /* part of a turn that may be gone when this returns */
+    const bool of_turn = news->kind == LM_NEWS_TURN;    /* part of a turn that may be gone when this returns */
     switch (news->kind) {
     case LM_NEWS_POST:
         lm_room_tell(room, &(struct lm_room_event){.kind = LM_ROOM_MESSAGE, .id = news->id, .author = LM_AUTHOR_PERSON, .person_id = news->person,
@@ -133,12 +165,8 @@ static void take_news(struct lm_rooms *rooms, struct lm_news *news)
         if (!news->quiet && !rooms->closing)
             lm_room_asked(room, news);
         break;
-    case LM_NEWS_TEXT:
-        lm_turn_text(news->turn, news->text, news->length);
-        break;
-    case LM_NEWS_DONE:
-        rooms->speaking--;
-        lm_turn_done(news->turn);
+    case LM_NEWS_TURN:
+        lm_turn_come(news->turn);
         break;
     case LM_NEWS_STOP:
         lm_room_halt(room);
@@ -157,11 +185,13 @@ static void take_news(struct lm_rooms *rooms, struct lm_news *news)
         lm_news_free(news);
 }
 
-/* Tries that are due; gives the time of the next one, or infinity. Only rooms that do something are looked at. */
-static double wake_turns(struct lm_rooms *rooms)
+/* Tries that are due, and when the next one is. */
+static void wake_turns(struct lm_rooms *rooms)
 {
     const double now = lm_seconds();
-    double next = INFINITY;
+    if (rooms->wake_at > now)
+        return;
+    rooms->wake_at = INFINITY;
     pthread_mutex_lock(&rooms->lock);
     struct lm_room *first = rooms->rooms;    /* rooms are only added, at the front */
     pthread_mutex_unlock(&rooms->lock);
@@ -169,16 +199,15 @@ static double wake_turns(struct lm_rooms *rooms)
         bool woken = false;
         for (struct lm_turn *turn = room->turns; turn; turn = turn->next)
             if (turn->wake_at > 0 && turn->wake_at <= now) {
-                woken = true;
                 lm_turn_wake(turn);
+                woken = true;
             }
         if (woken)
-            lm_room_advance(room);    /* one that failed at once is over */
-        for (const struct lm_turn *turn = room->turns; turn; turn = turn->next)
-            if (turn->wake_at > 0 && turn->wake_at < next)
-                next = turn->wake_at;
+            lm_room_advance(room);    /* a try that could not begin ends its turn */
+        for (struct lm_turn *turn = room->turns; turn; turn = turn->next)
+            if (turn->wake_at > 0 && turn->wake_at < rooms->wake_at)
+                rooms->wake_at = turn->wake_at;
     }
-    return next;
 }
 
 static void count_busy(struct lm_rooms *rooms)
@@ -187,17 +216,18 @@ static void count_busy(struct lm_rooms *rooms)
     for (struct lm_room *room = rooms->rooms; room; room = room->next)
         busy += room->running || room->pending.id || room->turns;
     rooms->busy = busy;
-    if (!busy && !rooms->first)
+    if (!busy && !any_news(rooms))
         pthread_cond_broadcast(&rooms->quiet);
 }
 
-/* The queue, whole; waits until there is one, or `until`. With the lock not held. */
+/* News; waits until there are some, or `until`. With the lock not held. */
 static struct lm_news *wait_for_news(struct lm_rooms *rooms, double until)
 {
     pthread_mutex_lock(&rooms->lock);
-    rooms->working = false;
-    count_busy(rooms);
-    while (!rooms->first && !rooms->closing && lm_seconds() < until) {
+    rooms->working = any_news(rooms);
+    if (!rooms->working)
+        count_busy(rooms);
+    while (!any_news(rooms) && !rooms->closing && lm_seconds() < until) {
         if (until == INFINITY) {
             pthread_cond_wait(&rooms->wake, &rooms->lock);
             continue;
@@ -205,8 +235,7 @@ static struct lm_news *wait_for_news(struct lm_rooms *rooms, double until)
         struct timespec at = {.tv_sec = (time_t)until, .tv_nsec = (long)((until - floor(until)) * 1e9)};
         pthread_cond_timedwait(&rooms->wake, &rooms->lock, &at);
     }
-    struct lm_news *news = rooms->first;
-    rooms->first = rooms->last = NULL;
+    struct lm_news *news = take_some(rooms);
     rooms->working = true;
     pthread_mutex_unlock(&rooms->lock);
     return news;
@@ -220,6 +249,17 @@ static bool is_closing(struct lm_rooms *rooms)
     return closing;
 }
 
+static struct lm_news *wait_for_end(struct lm_rooms *rooms)
+{
+    pthread_mutex_lock(&rooms->lock);
+    rooms->working = false;
+    while (!any_news(rooms))
+        pthread_cond_wait(&rooms->wake, &rooms->lock);
+    struct lm_news *news = take_some(rooms);
+    pthread_mutex_unlock(&rooms->lock);
+    return news;
+}
+
 /* What still speaks is cancelled and waited for; nothing of it is kept, so that it is asked again when the room is next entered. */
 static void end_all(struct lm_rooms *rooms)
 {
@@ -227,15 +267,10 @@ static void end_all(struct lm_rooms *rooms)
         for (struct lm_turn *turn = room->turns; turn; turn = turn->next)
             lm_speech_cancel(turn->speech);
     while (rooms->speaking > 0) {
-        pthread_mutex_lock(&rooms->lock);
-        while (!rooms->first)
-            pthread_cond_wait(&rooms->wake, &rooms->lock);
-        struct lm_news *news = rooms->first, *next;
-        rooms->first = rooms->last = NULL;
-        pthread_mutex_unlock(&rooms->lock);
-        for (; news; news = next) {
+        struct lm_news *next;
+        for (struct lm_news *news = wait_for_end(rooms); news; news = next) {
             next = news->next;
-            rooms->speaking -= news->kind == LM_NEWS_DONE;
+            rooms->speaking -= news->kind == LM_NEWS_TURN && lm_turn_drop(news->turn);
             lm_news_free(news);
         }
     }
@@ -245,9 +280,9 @@ static void *drive(void *user)
 {
     struct lm_rooms *rooms = user;
     while (!is_closing(rooms)) {
-        const double next = wake_turns(rooms);
         struct lm_news *behind;
-        for (struct lm_news *news = wait_for_news(rooms, next); news; news = behind) {
+        wake_turns(rooms);
+        for (struct lm_news *news = wait_for_news(rooms, rooms->wake_at); news; news = behind) {
             behind = news->next;
             take_news(rooms, news);
         }
@@ -308,6 +343,7 @@ int lm_rooms_open(const struct lm_rooms_options *options, struct lm_rooms **resu
         return LOAM_ENOMEM;
     *rooms = (struct lm_rooms){.options = *options, .config = options->config, .count = options->config->participant_count};
     rooms->options.backoff = options->backoff > 0 ? options->backoff : 1;
+    rooms->wake_at = INFINITY;
     init_locks(rooms);
     int code = lm_ledger_open(options->config->database, &rooms->ledger, error);
     if (code == LOAM_OK)
@@ -372,10 +408,11 @@ void lm_rooms_close(struct lm_rooms *rooms)
         pthread_mutex_unlock(&rooms->lock);
         pthread_join(rooms->thread, NULL);
     }
-    for (struct lm_news *news = rooms->first, *next; news; news = next) {
-        next = news->next;
-        lm_news_free(news);
-    }
+    for (struct lm_news *news; (news = take_some(rooms));)
+        for (struct lm_news *next; news; news = next) {
+            next = news->next;
+            lm_news_free(news);
+        }
     for (struct lm_room *room = rooms->rooms, *next; room; room = next) {
         next = room->next;
         free_room(room);
@@ -385,6 +422,7 @@ void lm_rooms_close(struct lm_rooms *rooms)
     lm_free(rooms->speakers);
     lm_engines_free(rooms->engines);
     lm_ledger_close(rooms->ledger);
+    lm_bytes_free(&rooms->fetched);
     pthread_cond_destroy(&rooms->wake);
     pthread_cond_destroy(&rooms->quiet);
     pthread_mutex_destroy(&rooms->lock);
@@ -401,10 +439,10 @@ bool lm_rooms_idle(struct lm_rooms *rooms, double seconds)
     }
     bool late = false;
     pthread_mutex_lock(&rooms->lock);
-    while ((rooms->busy || rooms->first || rooms->working) && !rooms->closing && !late)
+    while ((rooms->busy || any_news(rooms) || rooms->working) && !rooms->closing && !late)
         late = seconds < 0 ? pthread_cond_wait(&rooms->quiet, &rooms->lock) != 0
                            : pthread_cond_timedwait(&rooms->quiet, &rooms->lock, &at) == ETIMEDOUT;
-    const bool idle = !rooms->busy && !rooms->first && !rooms->working;
+    const bool idle = !rooms->busy && !any_news(rooms) && !rooms->working;
     pthread_mutex_unlock(&rooms->lock);
     return idle;
 }

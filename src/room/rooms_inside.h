@@ -15,19 +15,23 @@
 #include <stdatomic.h>
 
 enum lm_job { LM_JOB_ANSWER, LM_JOB_MODERATE, LM_JOB_SUMMARISE };
-enum lm_news_kind { LM_NEWS_POST, LM_NEWS_TEXT, LM_NEWS_DONE, LM_NEWS_STOP, LM_NEWS_CHANGED, LM_NEWS_ENTERED };
+enum lm_news_kind { LM_NEWS_POST, LM_NEWS_TURN, LM_NEWS_STOP, LM_NEWS_CHANGED, LM_NEWS_ENTERED };
 
 struct lm_turn;
 struct lm_news {                        /* what other threads tell the driving one */
     struct lm_news *next;
     enum lm_news_kind kind;
     struct lm_room *room;
-    struct lm_turn *turn;               /* TEXT, DONE */
-    char *text, *toward, *person, *name;/* POST: what was kept; TEXT: a piece; CHANGED: what to say, and who did it */
+    struct lm_turn *turn;               /* TURN: its answer has grown or ended; part of it, in the queue once at most */
+    char *text, *toward, *person, *name;/* POST: what was kept; CHANGED: what to say, and who did it */
     size_t length;
     int64_t id;
     double time;
     bool quiet;
+};
+/* What a person waits for goes first: answers that are next to be posted in their room. `rest` is everything else. */
+struct lm_queue {
+    struct lm_news *first, *last;
 };
 
 struct lm_turn {                        /* one participant's answer, from being asked to being kept; the driving thread's */
@@ -45,8 +49,13 @@ struct lm_turn {                        /* one participant's answer, from being 
     double wake_at;                     /* of the next try; 0: none waits */
     int64_t through;                    /* SUMMARISE: the newest message that it covers */
     atomic_bool lost;                   /* a piece of it found no memory */
-    struct lm_speech_result result;     /* written before the news of its end */
-    struct lm_news done;
+    struct lm_speech_result result;     /* written before `finished` */
+    /* Under `lock`: */
+    struct lm_bytes come;               /* of the answer, what the driving thread has not fetched yet */
+    bool finished;                      /* it has come to its end, and that was not fetched yet */
+    bool told;                          /* `news` is in a queue */
+    bool heads;                         /* no other turn of its room is posted before it */
+    struct lm_news news;
 };
 
 struct lm_listener {
@@ -112,21 +121,25 @@ struct lm_rooms {
     pthread_mutex_t lock;
     pthread_cond_t wake, quiet;
     struct lm_room *rooms;
-    struct lm_news *first, *last;
+    struct lm_queue heads, rest;
     bool closing, working;
     int64_t busy;                       /* rooms that are doing something */
 
     pthread_mutex_t hearing;
     struct lm_listener *called;         /* the listener that is being called */
 
-    int64_t turn_numbers;               /* the driving thread's */
+    /* The driving thread's: */
+    int64_t turn_numbers;
     int64_t speaking;                   /* speeches that have not ended */
+    double wake_at;                     /* when a turn wants its next try, or sooner; INFINITY: none does */
+    struct lm_bytes fetched;            /* of the turn that is looked at */
 };
 
 /* rooms.c */
 struct lm_news *lm_news_make(enum lm_news_kind kind, struct lm_room *room, loam_error *error);
 void lm_news_free(struct lm_news *news);
 void lm_rooms_push(struct lm_rooms *rooms, struct lm_news *news);
+void lm_rooms_queue(struct lm_rooms *rooms, struct lm_queue *queue, struct lm_news *news);    /* with the lock held */
 void lm_room_tell(struct lm_room *room, const struct lm_room_event *event);
 void lm_room_notice(struct lm_room *room, const char *person, const char *format, ...) LM_PRINTF(3, 4);
 void lm_asking_free(struct lm_asking *question);
@@ -141,8 +154,9 @@ bool lm_room_member_asked(const struct lm_room *room, size_t who); /* present an
 /* turn.c: the driving thread. */
 /* Asks a participant: false where there is nothing to ask it about, or it cannot be asked, which has been said. */
 bool lm_turn_start(struct lm_room *room, size_t who, enum lm_job job);
-void lm_turn_text(struct lm_turn *turn, const char *text, size_t length);
-void lm_turn_done(struct lm_turn *turn);
+/* What has come of its answer since the last call. The turn may end by it; lm_turns_settle takes it off its room's list. */
+void lm_turn_come(struct lm_turn *turn);
+bool lm_turn_drop(struct lm_turn *turn);                            /* lets go what has come; whether that was the end */
 void lm_turn_wake(struct lm_turn *turn);                           /* another try */
 void lm_turn_cancel(struct lm_turn *turn);
 void lm_turn_free(struct lm_turn *turn);

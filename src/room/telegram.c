@@ -267,6 +267,8 @@ int lm_telegram_open(const struct lm_telegram_options *options, struct lm_telegr
         bot->options.poll_seconds = 50;
     if (options->slow <= 0)
         bot->options.slow = 1;
+    if (options->backoff <= 0)
+        bot->options.backoff = 1;
     bot->offset = -1;
     bot->working = true;
     memset(bot->recent, -1, sizeof bot->recent);

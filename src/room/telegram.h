@@ -35,6 +35,7 @@ struct lm_telegram_options {             /* all of it outlives the bot */
     int port;
     double poll_seconds;                 /* how long Telegram keeps a question for updates open; 0: 50 */
     double chat_rate, group_rate;        /* messages a second that one chat may be sent; 0: 1 and 20 a minute */
+    double backoff;                      /* seconds before the first try after trouble, doubled for each, at most a minute; 0: 1 */
     double slow;                         /* seconds after a first wrong secret, doubled for each; 0: 1 */
     void (*log)(void *user, const char *line);    /* for whoever runs the room; without secrets. May be NULL; any thread */
     void *user;

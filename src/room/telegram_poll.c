@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHORT_CALL = 20, LONGEST_WAIT = 60, CONFLICT_WAIT = 5, DAYS = 86400 };
+enum { SHORT_CALL = 20, LONGEST_WAIT = 60, CONFLICT_WAITS = 5, DAYS = 86400 };
 
 static void wait_more(struct lm_telegram *bot, double at_least)
 {
-    bot->poll_backoff = bot->poll_backoff > 0 ? bot->poll_backoff * 2 : 1;
+    bot->poll_backoff = bot->poll_backoff > 0 ? bot->poll_backoff * 2 : bot->options.backoff;
     if (bot->poll_backoff > LONGEST_WAIT)
         bot->poll_backoff = LONGEST_WAIT;
     bot->poll_at = lm_seconds() + (at_least > bot->poll_backoff ? at_least : bot->poll_backoff);
@@ -41,7 +41,7 @@ static void trouble(struct lm_telegram *bot, const struct answer *answer)
     } else if (answer->status == 409) {
         if (!bot->conflicts++)
             telegram_log(bot, "another program asks for this bot's updates (409); stop it, or give this room a bot of its own. Trying again");
-        wait_more(bot, CONFLICT_WAIT < bot->options.poll_seconds ? CONFLICT_WAIT : bot->options.poll_seconds);
+        wait_more(bot, CONFLICT_WAITS * bot->options.backoff);
     } else if (answer->status == 429) {
         telegram_log(bot, "too many questions (429); waiting %.0f s", answer->retry_after > 0 ? answer->retry_after : 1);
         wait_more(bot, answer->retry_after);

@@ -396,7 +396,7 @@ static void on_sent(struct lm_telegram *bot, struct call *call, struct answer *a
     } else if (answer->status >= 400 && answer->status < 500 && answer->status != 404 && answer->status != 408 && answer->status != 409) {
         refused(bot, chat, lane, answer, now);
     } else {
-        chat->backoff = fmin(LONGEST_WAIT, backoff > 0 ? 2 * backoff : 0.5);
+        chat->backoff = fmin(LONGEST_WAIT, backoff > 0 ? 2 * backoff : bot->options.backoff / 2);
         chat->wait_until = now + chat->backoff;
         if (!(backoff > 0))
             telegram_log(bot, "chat %lld: %s; trying again", (long long)chat->id, answer->why);

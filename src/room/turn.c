@@ -163,26 +163,37 @@ static int make_summary_view(struct lm_turn *turn, const struct lm_room_settings
 
 /* --- From the speaker's threads --- */
 
+/* Tells of it where that has not been done yet: pieces that come faster than they are fetched become one. With the lock held. */
+static void tell(struct lm_turn *turn)
+{
+    struct lm_rooms *rooms = turn->room->rooms;
+    if (turn->told)
+        return;
+    turn->told = true;
+    turn->news = (struct lm_news){.kind = LM_NEWS_TURN, .room = turn->room, .turn = turn};
+    lm_rooms_queue(rooms, turn->heads ? &rooms->heads : &rooms->rest, &turn->news);
+}
+
 static void on_text(void *user, const char *text, size_t length)
 {
     struct lm_turn *turn = user;
-    struct lm_news *news = lm_alloc(1, sizeof *news, NULL);
-    if (news)
-        *news = (struct lm_news){.kind = LM_NEWS_TEXT, .room = turn->room, .turn = turn, .text = lm_copy_string(text, length, NULL), .length = length};
-    if (!news || !news->text) {
-        lm_free(news);
+    pthread_mutex_lock(&turn->room->rooms->lock);
+    if (lm_bytes_append(&turn->come, text, length, NULL) == LOAM_OK)
+        tell(turn);
+    else
         atomic_store(&turn->lost, true);
-        return;
-    }
-    lm_rooms_push(turn->room->rooms, news);
+    pthread_mutex_unlock(&turn->room->rooms->lock);
 }
 
 static void on_done(void *user, const struct lm_speech_result *result)
 {
     struct lm_turn *turn = user;
+    struct lm_rooms *rooms = turn->room->rooms;    /* the turn may be gone as soon as the lock is */
+    pthread_mutex_lock(&rooms->lock);
     turn->result = *result;
-    turn->done = (struct lm_news){.kind = LM_NEWS_DONE, .room = turn->room, .turn = turn};
-    lm_rooms_push(turn->room->rooms, &turn->done);
+    turn->finished = true;
+    tell(turn);
+    pthread_mutex_unlock(&rooms->lock);
 }
 
 /* --- Asking --- */
@@ -257,6 +268,8 @@ static void take_back(struct lm_turn *turn)
         lm_room_tell(turn->room, &(struct lm_room_event){.kind = LM_ROOM_FAILED, .turn = turn->number, .name = participant_of(turn)->name});
 }
 
+static void take_end(struct lm_turn *turn);
+
 /* Starts a try and tells of it; a start that is refused ends the turn as a failure. False: there is nothing to ask. */
 static bool begin_try(struct lm_turn *turn)
 {
@@ -273,7 +286,7 @@ static bool begin_try(struct lm_turn *turn)
     }
     turn->result = (struct lm_speech_result){.end = LM_SPEECH_FAILED, .error = error, .again = code == LOAM_EBUSY, .retry_after = -1,
                                              .prompt_tokens = -1, .tokens = -1};
-    lm_turn_done(turn);
+    take_end(turn);
     return true;
 }
 
@@ -285,7 +298,7 @@ bool lm_turn_start(struct lm_room *room, size_t who, enum lm_job job)
         lm_room_notice(room, NULL, "%s", error.message);
         return false;
     }
-    *turn = (struct lm_turn){.room = room, .who = who, .job = job, .round = room->round};
+    *turn = (struct lm_turn){.room = room, .who = who, .job = job, .round = room->round, .heads = !room->turns};
     while (*end)
         end = &(*end)->next;
     *end = turn;
@@ -308,6 +321,7 @@ void lm_turn_free(struct lm_turn *turn)
     lm_speech_free(turn->speech);
     lm_reply_free(&turn->reply);
     lm_bytes_free(&turn->raw);
+    lm_bytes_free(&turn->come);
     lm_free(turn);
 }
 
@@ -343,7 +357,7 @@ static void show(struct lm_turn *turn)
     turn->shown = out->length;
 }
 
-void lm_turn_text(struct lm_turn *turn, const char *text, size_t length)
+static void take_text(struct lm_turn *turn, const char *text, size_t length)
 {
     loam_error error;
     if (turn->job != LM_JOB_ANSWER) {
@@ -433,7 +447,7 @@ static void end_of_summary(struct lm_turn *turn)
         turn->ended = true;
 }
 
-void lm_turn_done(struct lm_turn *turn)
+static void take_end(struct lm_turn *turn)
 {
     lm_speech_free(turn->speech);
     turn->speech = NULL;
@@ -447,6 +461,8 @@ void lm_turn_done(struct lm_turn *turn)
             atomic_store(&turn->lost, false);
             turn->tries++;
             turn->wake_at = lm_seconds() + pause;
+            if (turn->wake_at < turn->room->rooms->wake_at)
+                turn->room->rooms->wake_at = turn->wake_at;
             return;
         }
     }
@@ -457,6 +473,42 @@ void lm_turn_done(struct lm_turn *turn)
     if (turn->job == LM_JOB_ANSWER)
         end_of_answer(turn);
     turn->ended = true;
+}
+
+/* With the lock held; what it gives is whether the answer is through. */
+static bool fetch(struct lm_turn *turn, struct lm_bytes *out)
+{
+    const struct lm_bytes come = turn->come;
+    const bool finished = turn->finished;
+    turn->come = *out;
+    turn->come.length = 0;
+    *out = come;
+    turn->finished = turn->told = false;
+    return finished;
+}
+
+void lm_turn_come(struct lm_turn *turn)
+{
+    struct lm_rooms *rooms = turn->room->rooms;
+    struct lm_bytes *text = &rooms->fetched;
+    pthread_mutex_lock(&rooms->lock);
+    const bool finished = fetch(turn, text);
+    pthread_mutex_unlock(&rooms->lock);
+    if (text->length)
+        take_text(turn, text->data, text->length);
+    if (!finished)
+        return;
+    rooms->speaking--;
+    take_end(turn);
+}
+
+bool lm_turn_drop(struct lm_turn *turn)
+{
+    struct lm_rooms *rooms = turn->room->rooms;
+    pthread_mutex_lock(&rooms->lock);
+    const bool finished = fetch(turn, &rooms->fetched);
+    pthread_mutex_unlock(&rooms->lock);
+    return finished;
 }
 
 /* --- What becomes of it --- */
@@ -533,6 +585,11 @@ bool lm_turns_settle(struct lm_room *room)
     else if (turn->number)
         settle_answer(turn);
     room->turns = turn->next;
+    if (room->turns) {
+        pthread_mutex_lock(&room->rooms->lock);
+        room->turns->heads = true;
+        pthread_mutex_unlock(&room->rooms->lock);
+    }
     lm_turn_free(turn);
     return true;
 }

@@ -64,7 +64,7 @@ struct choice {
     struct lm_usage usage;
 };
 
-/* How a route's answers look. Each appends to job->out (events of a stream, or the whole body). */
+/* How a route's answers look. Each appends to job->out (events of a stream, or the whole body); without memory, job_no_memory. */
 struct shape {
     void (*begin)(struct job *job);                                              /* a stream's first events */
     void (*piece)(struct job *job, size_t choice, const char *text, size_t length);    /* of a stream */
@@ -125,7 +125,9 @@ int jobs_start(struct lm_server *server, loam_error *error);
 void jobs_stop(struct lm_server *server);            /* when no exchange is left, and no loader runs */
 void jobs_free(struct lm_server *server);            /* when no engine is left */
 struct job *job_create(struct lm_server *server, struct lm_exchange *exchange, const struct route *route);    /* NULL: none free */
+void job_clear(struct job *job);                     /* frees what its request has, and zeroes it */
 void job_go(struct job *job);                        /* its model is there: start it */
+void job_no_memory(struct job *job);                 /* its refusal: part of the answer had no room */
 void job_refuse(struct job *job);                    /* answers with its refusal and frees it */
 void job_answer_json(struct job *job, int status, struct lm_bytes *body);    /* for `start` */
 bool job_submit(struct job *job);                    /* prompts are there: to the engine with them */

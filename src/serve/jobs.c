@@ -9,7 +9,7 @@ static const double BEAT_SECONDS = 10;    /* of silence, after which a stream sh
 
 /* --- The jobs there are --- */
 
-static void free_parts(struct job *job)
+void job_clear(struct job *job)
 {
     for (size_t i = 0; i < job->prompt_count && job->tickets; i++)
         lm_ticket_free(job->tickets[i]);
@@ -31,14 +31,14 @@ static void free_parts(struct job *job)
     lm_bytes_free(&job->prefill);
     lm_conversation_free(&job->conversation);
     lm_document_free(job->document);
+    memset((char *)job + offsetof(struct job, exchange), 0, sizeof *job - offsetof(struct job, exchange));
 }
 
 static void job_free(struct job *job)
 {
     struct lm_server *server = job->server;
     models_release(job);
-    free_parts(job);
-    memset((char *)job + offsetof(struct job, exchange), 0, sizeof *job - offsetof(struct job, exchange));
+    job_clear(job);
     pthread_mutex_lock(&server->jobs_lock);
     if (job->runs) {
         struct job **at = &server->running;
@@ -83,6 +83,11 @@ void job_answer_json(struct job *job, int status, struct lm_bytes *body)
     say_json(job->exchange, status, body);
 }
 
+void job_no_memory(struct job *job)
+{
+    refuse(&job->refusal, 503, "overloaded", NULL, "not enough memory for this answer");
+}
+
 void job_refuse(struct job *job)
 {
     count_answer(job, job->refusal.status);
@@ -119,7 +124,8 @@ static void cancel(struct job *job)
 {
     job->cancelled = true;
     for (size_t i = 0; i < job->prompt_count; i++)
-        lm_ticket_cancel(job->tickets[i]);
+        if (job->tickets[i]) /* else it has ended */
+            lm_ticket_cancel(job->tickets[i]);
 }
 
 static bool keep_score(struct choice *choice, const struct lm_event *event)
@@ -142,11 +148,13 @@ static void take_text(struct job *job, size_t index, const struct lm_event *even
     if (event->length)
         kept &= lm_bytes_append(&choice->text, event->text, event->length, NULL) == LOAM_OK;
     if (!kept) {
-        refuse(&job->refusal, 503, "overloaded", NULL, "not enough memory for this answer");
+        job_no_memory(job);
         cancel(job);
     } else if (job->stream && event->length && !job->refusal.status) {
         begin_stream(job);
         job->route->shape->piece(job, index, event->text, event->length);
+        if (job->refusal.status)
+            cancel(job);
     }
 }
 
@@ -210,6 +218,8 @@ static void finish(struct job *job)
 {
     const struct shape *shape = job->route->shape;
     count_prompts(job);
+    if (!job->stream && !job->refusal.status)
+        shape->whole(job);
     if (job->refusal.status && !job->began) {
         job_refuse(job);
         return;
@@ -219,7 +229,6 @@ static void finish(struct job *job)
     histogram_add(&job->server->metrics.whole, lm_seconds() - job->begun);
     count_answer(job, job->refusal.status ? job->refusal.status : job->cancelled ? 499 : 200);
     if (!job->stream) {
-        shape->whole(job);
         say_json(job->exchange, 200, &job->out);
     } else {
         begin_stream(job);

@@ -96,8 +96,8 @@ static void say(struct job *job, const char *event, struct lm_json_writer *json)
 {
     struct lm_bytes *text = json->out;
     lm_json_end_object(json);
-    if (lm_json_writer_finish(json, NULL) == LOAM_OK)
-        lm_event_append(&job->out, event, text->data, text->length, NULL);
+    if (lm_json_writer_finish(json, NULL) != LOAM_OK || lm_event_append(&job->out, event, text->data, text->length, NULL) != LOAM_OK)
+        job_no_memory(job);
     lm_bytes_free(text);
 }
 
@@ -191,7 +191,8 @@ static void messages_whole(struct job *job)
     struct lm_json_writer json = lm_json_writer(&job->out, -1);
     make_id("msg_", job->id);
     write_message(&json, job, true);
-    lm_json_writer_finish(&json, NULL);
+    if (lm_json_writer_finish(&json, NULL) != LOAM_OK)
+        job_no_memory(job);
 }
 
 const struct shape messages_shape = {messages_begin, messages_piece, messages_ended, messages_end, messages_fail, messages_whole};

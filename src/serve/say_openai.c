@@ -73,8 +73,8 @@ static void write_timings(struct lm_json_writer *json, const struct job *job)
 
 static void say(struct job *job, struct lm_json_writer *json, struct lm_bytes *text)
 {
-    if (lm_json_writer_finish(json, NULL) == LOAM_OK)
-        lm_event_append(&job->out, NULL, text->data, text->length, NULL);
+    if (lm_json_writer_finish(json, NULL) != LOAM_OK || lm_event_append(&job->out, NULL, text->data, text->length, NULL) != LOAM_OK)
+        job_no_memory(job);
     lm_bytes_free(text);
 }
 
@@ -262,7 +262,8 @@ static void chat_whole(struct job *job)
     write_usage(&json, job);
     write_timings(&json, job);
     lm_json_end_object(&json);
-    lm_json_writer_finish(&json, NULL);
+    if (lm_json_writer_finish(&json, NULL) != LOAM_OK)
+        job_no_memory(job);
 }
 
 const struct shape chat_shape = {chat_begin, chat_piece, chat_ended, chat_end, stream_fail, chat_whole};
@@ -389,9 +390,10 @@ static void completion_whole(struct job *job)
     for (size_t i = 0; i < job->choice_count; i++) {
         const struct choice *choice = &job->choices[i];
         struct lm_bytes text = {0};
-        if (job->echo)
-            lm_bytes_append(&text, job->texts[i / (size_t)job->request.choices].data, job->texts[i / (size_t)job->request.choices].length, NULL);
-        lm_bytes_append(&text, choice->text.data, choice->text.length, NULL);
+        const struct lm_bytes *prompt = &job->texts[i / (size_t)job->request.choices];
+        if ((job->echo && lm_bytes_append(&text, prompt->data, prompt->length, NULL) != LOAM_OK) ||
+            lm_bytes_append(&text, choice->text.data, choice->text.length, NULL) != LOAM_OK)
+            job_no_memory(job);
         write_completion(&json, job, i, text.data ? text.data : "", text.length, 0, finish_reason(choice));
         lm_bytes_free(&text);
     }
@@ -399,7 +401,8 @@ static void completion_whole(struct job *job)
     write_usage(&json, job);
     write_timings(&json, job);
     lm_json_end_object(&json);
-    lm_json_writer_finish(&json, NULL);
+    if (lm_json_writer_finish(&json, NULL) != LOAM_OK)
+        job_no_memory(job);
 }
 
 const struct shape completion_shape = {completion_begin, completion_piece, completion_ended, completion_end, stream_fail, completion_whole};

@@ -1,6 +1,7 @@
 /* The server: its routes, who may ask, opening and closing. */
 #include "internal.h"
 
+#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -154,6 +155,17 @@ static void answer_model(struct lm_server *server, struct lm_exchange *exchange)
 
 /* --- Who may ask --- */
 
+/* 127.0.0.1 and its like; a name that only begins so, 127.example.org, is none. */
+static bool is_loopback_address(const char *host, size_t length)
+{
+    char copy[INET_ADDRSTRLEN] = "";
+    struct in_addr address;
+    if (length >= sizeof copy)
+        return false;
+    memcpy(copy, host, length);
+    return inet_pton(AF_INET, copy, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
+}
+
 /* A page of another site whose name was made to point to this machine (DNS rebinding) shows by the name it asks for. */
 static bool host_is_fine(const struct lm_server *server, const struct lm_exchange *exchange)
 {
@@ -163,7 +175,7 @@ static bool host_is_fine(const struct lm_server *server, const struct lm_exchang
     size_t length = *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
     const size_t own = strlen(server->options.host);
     return (length == 9 && !strncmp(host, "localhost", 9)) || (length > 10 && !strncmp(host + length - 10, ".localhost", 10)) ||
-           !strncmp(host, "127.", 4) || (length == 5 && !strncmp(host, "[::1]", 5)) ||
+           is_loopback_address(host, length) || (length == 5 && !strncmp(host, "[::1]", 5)) ||
            (length == own && !strncmp(host, server->options.host, own));
 }
 
@@ -284,7 +296,7 @@ struct lm_serve_options lm_serve_default(void)
 
 static bool is_loopback(const char *host)
 {
-    return !strncmp(host, "127.", 4) || !strcmp(host, "localhost") || !strcmp(host, "::1");
+    return is_loopback_address(host, strlen(host)) || !strcmp(host, "localhost") || !strcmp(host, "::1");
 }
 
 static int open_http(struct lm_server *server, loam_error *error)

@@ -258,6 +258,15 @@ static void report_start(const struct lm_run *run)
         lm_run_note(run, "going on from %s", run->resumed);
 }
 
+/* New weights begin a few percent above the loss of guessing; far above it steps have led away from everything that was there. */
+static void report_end(const struct lm_run *run)
+{
+    const double guess = log((double)lm_model_config(run->model)->vocabulary);
+    if (run->state.loss > 1.5 * guess)
+        lm_run_note(run, "the last loss, %.4g, is far above %.4g, that of guessing among all tokens alike: the run has diverged; a smaller "
+                    "--lr than %g, more --warmup or a --clip of 1 may help", run->state.loss, guess, run->settings.lr);
+}
+
 static void fill_result(const struct lm_run *run, struct lm_run_result *result)
 {
     const struct lm_run_state *state = &run->state;
@@ -285,6 +294,8 @@ int lm_run(const struct lm_run_settings *settings, const char *directory, int st
         report_start(&run);
         code = go(&run, error);
     }
+    if (code == LOAM_OK)
+        report_end(&run);
     if (code == LOAM_OK && !run.hooks->throwaway)
         code = lm_run_finish(&run, error);
     if (code == LOAM_OK && result)

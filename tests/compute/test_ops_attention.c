@@ -68,8 +68,19 @@ static void run_attention(struct lm_device *device, const void *context, float *
     test_same("attention without lse", again, out[0], ((const struct buffers *)context)->out_count, sizeof *again);
 }
 
+/* The weights lie in a buffer full of NaN, all of which must be set. */
+static void run_weights(struct lm_device *device, const void *context, float *const *out)
+{
+    const struct lm_attention *work = &((const struct buffers *)context)->work;
+    const int64_t count = work->batch * work->heads * work->t_q * work->t_k;
+    for (int64_t i = 0; i < count; i++)
+        out[0][i] = NAN;
+    lm_device_ops(device)->attention_weights(device, work, out[0]);
+}
+
 static double *float_bound(const struct buffers *b, const struct shape *s, const float *q, const float *k, const float *v,
-                           double *lse_bound)
+                           double *lse_bound,
+                           double *weight_bound)
 {
     double q_most = test_largest(test_to_doubles(q, b->q_count), b->q_count);
     double k_most = test_largest(test_to_doubles(k, b->kv_count), b->kv_count);
@@ -77,6 +88,7 @@ static double *float_bound(const struct buffers *b, const struct shape *s, const
     double S = (double)b->work.scale * (double)s->head_size * q_most * k_most;
     double sums = test_rounding(s->head_size + b->work.t_k), e = sums * (2 * S + 1);
     *lse_bound = sums * (S + 8);
+    *weight_bound = fmin(2 * e + sums, 1);
     return test_bound(b->out_count, v_most * fmin(2 * e + sums, 2));
 }
 
@@ -106,7 +118,7 @@ static void check_forward(const struct shape *s)
     struct buffers b = lay_out(s);
     float *q = test_floats(&generator, b.q_count, s->spread), *k = test_floats(&generator, b.kv_count, s->spread);
     float *v = test_floats(&generator, b.kv_count, 1);
-    double lse_bound, *bound = float_bound(&b, s, q, k, v, &lse_bound);
+    double lse_bound, weight_bound, *bound = float_bound(&b, s, q, k, v, &lse_bound, &weight_bound);
     spoil(s, &b, k);
     spoil(s, &b, v);
     b.work.q = q;
@@ -115,6 +127,8 @@ static void check_forward(const struct shape *s)
     b.work.segment_start = s->segments ? make_segments(s) : NULL;
     test_judge(&(struct test_operation){describe(s), run_attention, &b, false,
                {{"out", b.out_count, NULL, bound}, {"lse", b.lse_count, NULL, test_bound(b.lse_count, lse_bound)}}});
+    const int64_t weights = s->batch * s->heads * s->t_q * b.work.t_k;
+    test_judge(&(struct test_operation){describe(s), run_weights, &b, false, {{"weights", weights, NULL, test_bound(weights, weight_bound)}}});
     test_give_back();
 }
 

@@ -72,7 +72,7 @@ static void known_activations(struct lm_device *device, const struct lm_ops *ops
 /* Three keys with scores 0, log 2 and log 3 have shares 1/6, 2/6, 3/6; the first query sees the first key only. */
 static void known_attention(struct lm_device *device, const struct lm_ops *ops)
 {
-    float q[] = {2, 2, 2}, k[] = {0, 0.693147181f, 1.098612289f}, v[] = {6, 12, 18}, out[3], lse[3];
+    float q[] = {2, 2, 2}, k[] = {0, 0.693147181f, 1.098612289f}, v[] = {6, 12, 18}, out[3], lse[3], weights[9];
     struct lm_attention work = {.batch = 1, .t_q = 3, .t_k = 3, .heads = 1, .kv_heads = 1, .head_size = 1, .scale = 0.5f,
                                 .q = q, .q_stride = 1, .k = k, .v = v, .kv_stride = 1, .kv_batch_stride = 3, .out = out,
                                 .out_stride = 1, .lse = lse};
@@ -81,6 +81,9 @@ static void known_attention(struct lm_device *device, const struct lm_ops *ops)
     near("second row", out[1], 6 / 3.0 + 12 * 2 / 3.0);
     near("third row", out[2], 1 + 4 + 9);
     near("log of 6", lse[2], 1.791759469228);
+    ops->attention_weights(device, &work, weights);
+    for (int i = 0; i < 9; i++)
+        near("weight", weights[i], i % 3 > i / 3 ? 0 : (i % 3 + 1) / (double[]){1, 3, 6}[i / 3]);
     work.window = 2;
     ops->attention(device, &work);
     near("a window of two", out[2], 12 * 0.4 + 18 * 0.6);
@@ -88,6 +91,9 @@ static void known_attention(struct lm_device *device, const struct lm_ops *ops)
     work.segment_start = (int32_t[]){0, 1, 1};
     ops->attention(device, &work);
     near("alone in its segment", out[1], 12);
+    ops->attention_weights(device, &work, weights);
+    near("it looks at itself alone", weights[4], 1);
+    near("and not over the segment's begin", weights[3], 0);
 }
 
 static void known_losses(struct lm_device *device, const struct lm_ops *ops)

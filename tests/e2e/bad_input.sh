@@ -3,7 +3,7 @@
 # status; nothing written half. Each line of the table at the end is a command, its status, and words its message must have.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 chmod 755 "$work"
 failed=0

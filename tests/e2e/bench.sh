@@ -2,7 +2,7 @@
 # loam bench on models of a few thousand weights: the shape of its JSON, the choice by name, and that nothing is left behind. Never a time.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 fail() { echo "FAILED: $*" >&2; exit 1; }
 export TMPDIR=$work/scratch

@@ -3,7 +3,7 @@
 # what it says is noise, which --max-tokens ends.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 export XDG_DATA_HOME=$work/data
 fail() { echo "FAILED: $*" >&2; exit 1; }

@@ -2,7 +2,7 @@
 # loam chat's commands, what it keeps, several models side by side, messages of several lines. The models learned three conversations by heart.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 export XDG_DATA_HOME=$work/data
 fail() { echo "FAILED: $*" >&2; exit 1; }

@@ -2,7 +2,7 @@
 # loam convert: a model with tokenizer and template to GGUF and back; both say the same. What cannot be is refused by name.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 fail() { echo "FAILED: $*" >&2; exit 1; }
 

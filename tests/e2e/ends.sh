@@ -2,7 +2,7 @@
 # Where a text ends: a tokenizer, a model and an assistant made with nothing but the commands, from a configuration that names no end.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 fail() { echo "FAILED: $*" >&2; exit 1; }
 

@@ -3,7 +3,7 @@
 # name exists; every guide is on the list in docs/README.md.
 set -u
 work=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null; bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 docs=$LOAM_SOURCE/docs
 fail() { echo "FAILED: $*" >&2; exit 1; }

@@ -3,7 +3,7 @@
 # the manual page renders, bash completes the commands.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 fail() { echo "FAILED: $*" >&2; exit 1; }
 build=$(dirname "$LOAM")
 

@@ -3,7 +3,7 @@
 # look_pages.sh opens the pages in a browser.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 failed=0
 fail() { echo "FAILED: $*" >&2; failed=1; }
@@ -73,6 +73,8 @@ for path in sys.argv[1:]:
         assert len(words) > len(numbers) > 1 and max(numbers) > min(numbers), (path, words)    # labels, and a range
 PYTHON
 done
+says 0 "" -- look losses run -o curves.svg
+grep -q "nats a token" curves.svg || fail "the curves' axis has no unit"
 says 0 "" -- look attention model --sentence "$sentence" --colour always
 grep -q $'\x1b\[48;5;' out || fail "no colours where they are asked for"
 NO_COLOR=1 TERM=xterm script -qec "$LOAM look attention model --sentence '$sentence'" /dev/null </dev/null >out 2>/dev/null
@@ -110,7 +112,9 @@ says 0 spread -- look weights model --ranges
 
 # What can be wrong.
 says 2 "empty" -- look attention model --sentence ""
-says 2 "context is 640" -- look attention model --sentence "$(seq 500 | tr '\n' ' ')"
+for what in attention logits norms neurons step; do
+    says 2 "context is 640; shorten the text" -- look $what model --sentence "$(seq 500 | tr '\n' ' ')"
+done
 says 2 "layers 0 to 11" -- look attention model --sentence fox --layer 12
 says 2 "heads 0 to 11" -- look attention model --sentence fox --layer 0 --head 12
 says 2 "--layer" -- look attention model --sentence fox --head 1
@@ -124,7 +128,8 @@ says 2 "part of a model" -- learn 5 -o model/tokenizer.json
 [ -e a.svg ] && fail "a picture in spite of the refusal"
 says 2 "at least 2" -- look step model --ids 1
 says 0 "" -- look attention model --ids 1
-says 0 "" -- look logits model --ids 1
+for what in logits norms neurons; do says 0 "" -- look $what model --ids 1; done
+says 0 "give two or more" -- look norms model --ids 1 --width 200
 says 1 "nowhere" -- look attention nowhere --sentence fox
 says 2 "1 to 14" -- learn 15
 says 2 "empty" -- learn 5 --sentence "  "

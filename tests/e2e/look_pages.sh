@@ -4,7 +4,7 @@ set -u
 command -v chromium >/dev/null || command -v google-chrome >/dev/null ||
     { echo "SKIP: no chromium here, so NO PAGE OF look OR learn WAS OPENED IN A BROWSER; sh cmake/deps.sh test installs it" >&2; exit 0; }
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 here=$LOAM_SOURCE/tests/e2e
 fail() { echo "FAILED: $*" >&2; exit 1; }

@@ -4,7 +4,7 @@
 # memory goes.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 export TMPDIR=$work
 fail() { echo "FAILED: $*"; exit 1; }

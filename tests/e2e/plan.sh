@@ -2,7 +2,7 @@
 # loam plan from outside: the fields scripts rely on, sweeps, the search, the picture, and runs with --memory.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 failed=0
 fail() { echo "FAILED: $*" >&2; failed=1; }

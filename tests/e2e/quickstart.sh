@@ -2,7 +2,7 @@
 # The quickstart: stopped and gone on with, refused where it must be; and, where LOAM_LONG is set, the whole of it with what it promises.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 fail() { echo "FAILED: $*" >&2; exit 1; }
 

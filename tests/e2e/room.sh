@@ -2,7 +2,7 @@
 # loam room with models of its own: what is said, kept, found, exported and trained on; commands; a terminal; what is wrong with files.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 export XDG_DATA_HOME=$work/data
 unset USER

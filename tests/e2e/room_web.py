@@ -72,13 +72,17 @@ def talk(pages):
         assert page.run("document.querySelectorAll('#messages img, #messages script').length") == 0
         assert page.run("window.hacked === undefined")
         assert page.run("document.title") == "The <b>parrots</b>" and page.run("document.querySelectorAll('#title b').length") == 0
-    kinds = []
-    while kinds[-1:] != ["idle"]:
+    kinds, events = [], []
+    while kinds[-1:] != ["idle"] or len(events) < len(kinds):
         line = stream.readline().decode()
         if line.startswith("event: "):
             kinds.append(line[7:].strip())
+        elif line.startswith("data: "):
+            events.append(json.loads(line[6:]))
     stream.close()
-    assert kinds[:2] == ["state", "history"] and kinds.count("delta") > 3 and "thinking" in kinds and "pass" in kinds, kinds
+    assert kinds[:2] == ["state", "history"] and "thinking" in kinds and "pass" in kinds, kinds
+    pieces = [event["text"] for kind, event in zip(kinds, events) if kind == "delta"]    # as many as the page could be told of in time
+    assert pieces and "".join(pieces) == "Ahoy! " + SCRIPT and kinds.index("delta") < kinds.index("pass"), (kinds, pieces)
     assert ann.run("document.querySelector('li.person').classList.contains('own')")
     assert not ben.run("document.querySelector('li.person').classList.contains('own')")
     assert ann.run("document.getElementById('input').value") == ""

@@ -2,7 +2,7 @@
 # The page of loam room: two browsers in one room, streaming, passes, members, search, export, links, scripts in names and texts, telephone, keyboard.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 here=$LOAM_SOURCE/tests/e2e
 cd "$work" || exit 1
 fail() { echo "FAILED: $*" >&2; exit 1; }

@@ -2,7 +2,7 @@
 # The program loam serve: its standard output, signals, and what it refuses at the start. The examples of docs/serving.md are run by guides.sh.
 set -u
 work=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null; bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 fail() { echo "FAILED: $*" >&2; exit 1; }
 command -v curl >/dev/null || fail "no curl; sh cmake/deps.sh test installs it"

@@ -2,7 +2,7 @@
 # loam tokenizer on a vocabulary of its own: train, encode, decode, show and convert, and what they say to wrong input.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 fail() { echo "FAILED: $*" >&2; exit 1; }
 tokenizer() { "$LOAM" tokenizer "$@"; }

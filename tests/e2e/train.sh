@@ -3,7 +3,7 @@
 # and a second run in one directory are told apart, measure makes a point of a failure, look losses draws.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 cd "$work" || exit 1
 export XDG_CACHE_HOME=$work/cache
 fail() { echo "FAILED: $*" >&2; exit 1; }
@@ -118,6 +118,13 @@ for l in lines:
     assert len(l) < int(sys.argv[1]), l
     assert re.fullmatch(r"training \[[#.]+\] +\d+%( loss \S+)?(  lr \S+e[-+]\d\d)?(  norm \S+)?(  \d+ tokens/s)?(  \d+% of peak)?(  .* left)? ?", l), l' $columns
 done
+
+# --- what ends far above guessing says so; what does not, does not
+"$LOAM" finetune base --data chat.jsonl -o wild --steps 12 --batch 1 --seq 64 --lr 50 --warmup 0 --schedule constant --clip 0 >out 2>err || fail "wild: $(cat err)"
+grep -q 'the run has diverged; a smaller --lr than 50' err || fail "a run that diverged says nothing: $(cat out err)"
+"$LOAM" finetune base --data chat.jsonl -o tame --steps 2 --batch 1 --seq 64 >out 2>err || fail "tame: $(cat err)"
+grep -q diverged err && fail "a run of two steps is said to have diverged: $(cat err)"
+rm -rf wild tame
 
 # --- measure: each point a process; one that is refused is a line too
 mkdir tmp && export TMPDIR=$work/tmp

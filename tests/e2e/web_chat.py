@@ -259,13 +259,13 @@ def server_gone(page, server):
 
 def with_key(browser):
     with open("keys", "w") as file:
-        file.write("sesame\n")
+        file.write("sesame-hUsh7q\n")
     server = Server("parrot", "--keys", "keys")
     page = browser.page(server.url)
     page.until("document.getElementById('trouble').innerText.includes('asks for an API key')")
     page.click("#trouble button")
     page.until("document.activeElement.id == 'key'")
-    page.type("sesame")
+    page.type("sesame-hUsh7q")
     page.key("Enter")
     page.until("document.getElementById('model').value == 'parrot'")
     send(page, "Hello!")

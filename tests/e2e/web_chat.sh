@@ -4,7 +4,7 @@
 # whose greedy answers do not end.
 set -u
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'bash "$LOAM_SOURCE/tests/support/leave.sh" "$work" || exit 1' EXIT
 here=$LOAM_SOURCE/tests/e2e
 cd "$work" || exit 1
 fail() { echo "FAILED: $*" >&2; exit 1; }

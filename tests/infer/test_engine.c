@@ -509,12 +509,15 @@ struct client {
     const struct chain *chain;
     uint64_t seed;
     int wrong, cancelled;
-    int64_t notified;
+    struct lm_ticket *ticket;
+    int64_t notified, early;    /* early: before the ticket was there */
 };
 
 static void count_notify(void *user)
 {
-    ((struct client *)user)->notified++;    /* the computing thread's alone until lm_ticket_free has returned */
+    struct client *client = user;    /* these two are the computing thread's alone until lm_ticket_free has returned */
+    client->notified++;
+    client->early += client->ticket == NULL;
 }
 
 static void *chat(void *user)
@@ -529,17 +532,17 @@ static void *chat(void *user)
         for (int t = 0; t < length; t++)
             ids[t] = chain_id(client->chain, ring[(at + t) % 13]);
         struct lm_request request = greedy(ids, (size_t)length, 40);
-        struct lm_ticket *ticket;
         struct lm_event event;
         request.notify = count_notify;
         request.user = client;
         request.choices = (int64_t)lm_random_below(&random, 3);
         const int64_t cancel_at = lm_random_below(&random, 3) ? -1 : (int64_t)lm_random_below(&random, 40);
         const bool leaves = lm_random_below(&random, 4) == 0;
-        if (lm_engine_submit(client->engine, &request, &ticket, &failed) != LOAM_OK) {
-            client->wrong += failed.code != LOAM_EBUSY;
+        if (lm_engine_submit(client->engine, &request, &client->ticket, &failed) != LOAM_OK) {
+            client->wrong += failed.code != LOAM_EBUSY || client->ticket;
             continue;
         }
+        struct lm_ticket *ticket = client->ticket;
         int64_t tokens = 0, first = 0;
         while (lm_ticket_next(ticket, -1, &event) && event.kind != LM_EVENT_DONE) {
             if (event.kind == LM_EVENT_TOKEN && event.choice == 0)
@@ -577,6 +580,7 @@ static void many_threads(void **state)
     for (int i = 0; i < CLIENTS; i++) {
         pthread_join(threads[i], NULL);
         assert_int_equal(clients[i].wrong, 0);
+        assert_int_equal(clients[i].early, 0);
         notified += clients[i].notified;
         cancelled += clients[i].cancelled;
     }

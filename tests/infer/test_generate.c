@@ -217,6 +217,49 @@ static void limits(void **state)
     chain_close(&chain);
 }
 
+/* Beyond the context: a ring knows only the last id, so what is left out does not show. */
+static void shifting(void **state)
+{
+    (void)state;
+    struct chain chain;
+    struct reader reader;
+    chain_open("abcdef", true, 20, &chain);
+    struct lm_runner *runner = attach(&chain, 0);
+    struct lm_generation_options options = greedy(&reader);
+    struct lm_generation got = {0};
+    int32_t ids[32];
+    for (int i = 0; i < 32; i++)
+        ids[i] = chain_id(&chain, "abcdef"[i % 6]);
+    options.overflow = LM_OVERFLOW_SHIFT;
+    options.max_tokens = 30;
+    assert_ok(lm_runner_generate(runner, ids, 3, &options, &got, &error), &error);
+    assert_text(&got, &reader, "defabcdefabcdefabcdefabcdefabc", LM_STOP_LENGTH);
+    assert_int_equal(got.tokens, 30);
+    assert_true(got.shifted >= 33 - 20);
+    lm_generation_free(&got);
+    options = greedy(&reader);
+    options.overflow = LM_OVERFLOW_SHIFT;
+    options.max_tokens = 2;
+    assert_ok(lm_runner_generate(runner, ids, 32, &options, &got, &error), &error);
+    assert_text(&got, &reader, "cd", LM_STOP_LENGTH);
+    assert_int_equal(got.prompt_tokens, 32);
+    lm_generation_free(&got);
+    options = greedy(&reader);
+    options.overflow = LM_OVERFLOW_SHIFT;
+    reader.cancel_at = 3;
+    assert_ok(lm_runner_generate(runner, ids, 1, &options, &got, &error), &error);
+    assert_int_equal(got.reason, LM_STOP_CANCELLED);    /* else it would never end */
+    lm_generation_free(&got);
+    /* The runner is as good as before. */
+    options = greedy(&reader);
+    options.max_tokens = 4;
+    assert_ok(lm_runner_generate(runner, ids, 3, &options, &got, &error), &error);
+    assert_text(&got, &reader, "defa", LM_STOP_LENGTH);
+    lm_generation_free(&got);
+    lm_runner_close(runner);
+    chain_close(&chain);
+}
+
 static void cancelling(void **state)
 {
     (void)state;
@@ -428,7 +471,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_characters), cmocka_unit_test(cut_character),    cmocka_unit_test(stop_texts),
-        cmocka_unit_test(limits),           cmocka_unit_test(cancelling),       cmocka_unit_test(ignoring_the_end),
+        cmocka_unit_test(limits),           cmocka_unit_test(shifting), cmocka_unit_test(cancelling),       cmocka_unit_test(ignoring_the_end),
         cmocka_unit_test(allocations),      cmocka_unit_test(out_of_memory),    cmocka_unit_test(replies),
         cmocka_unit_test(without_template), cmocka_unit_test(public_face),
         cmocka_unit_test(ids_without_token),

@@ -12,7 +12,7 @@ import openai
 
 loam, model = sys.argv[1:3]
 QUESTION = "How many r's are in strawberry?"
-KEY = "sk-test-key"
+KEY = "sk-hUsh7q-key"
 
 
 def raises(kind, status, call, words=""):

@@ -125,8 +125,14 @@ static void check_samples(struct lesson *lesson)
         windows[2] += i % 8 == 0;
     }
     lesson_table(lesson, "windows", 3, 1, windows);
-    if (lesson->ids.length > 1)
-        lesson_block(lesson, "growing");    /* words only: its first row is the first token and the second */
+    const struct lm_value *growing = lesson->ids.length > 1 ? lm_value_find(lesson_block(lesson, "growing"), "values") : NULL;
+    for (size_t i = 0; growing && i < growing->length; i++) {    /* words only: a token more each time, and the one behind */
+        size_t length;
+        const char *token = lm_tokenizer_token(lesson->tokenizer, lesson->ids.data[i + 1], &length);
+        struct lm_bytes next = lesson_shown(token, length);
+        assert_string_equal(growing->items[i].items[1].text, next.data);
+        lm_bytes_free(&next);
+    }
     const char *path = test_path(test_folder(), "lesson.txt");
     assert_ok(lm_file_replace(path, text.data, text.length, &error), &error);
     check_batch(lesson, path, false, "ordered");

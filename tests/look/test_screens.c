@@ -179,6 +179,19 @@ static void test_sequence(void **state)
     compare("neurons", page);
     assert_ok(lm_look_training(&scene->subject, -1, &page, &error), &error);
     compare("step", page);
+
+    /* A single token: nothing to predict, everything else as ever. */
+    const struct lm_subject one = {.model = scene->model, .tokenizer = scene->tokenizer, .ids = scene->ids.data, .count = 1};
+    struct lm_page *none = NULL;
+    assert_ok(lm_look_norms(&one, &page, &error), &error);
+    compare("norms_one", page);
+    assert_ok(lm_look_attention(&one, &(struct lm_attention_choice){-1, -1}, &page, &error), &error);
+    compare("attention_one", page);
+    assert_ok(lm_look_predictions(&one, 3, &page, &error), &error);
+    compare("logits_one", page);
+    assert_ok(lm_look_neurons(&one, &page, &error), &error);
+    compare("neurons_one", page);
+    assert_fails(lm_look_training(&one, -1, &none, &error), &error, LOAM_EUSAGE, "at least 2");
 }
 
 static void test_weights(void **state)

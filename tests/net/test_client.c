@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define KEY "sk-not-to-be-seen"
+#define KEY "sk-" TEST_MARK "-not-to-be-seen"
 
 static loam_error error;
 static struct lm_http_server *server;

@@ -148,6 +148,53 @@ static void together(void **state)
     player_close(player);
 }
 
+/* Where answers of many rooms wait, each room's first comes before any room's second. */
+struct ranks {
+    struct player *player;
+    char said[64];            /* a letter for each message of an AI: its room's */
+};
+static void hear_ranks(void *user, const struct lm_room_event *event)
+{
+    struct ranks *ranks = user;
+    const char *id = lm_room_id(event->room);
+    if (event->kind == LM_ROOM_MESSAGE && event->author == LM_AUTHOR_AI)
+        strncat(ranks->said, id, 1);
+    for (int i = 0; event->kind == LM_ROOM_MESSAGE && *id == 'z' && player_running(ranks->player) && i < 2000; i++)
+        usleep(10000);        /* the driving thread is held up until all have answered */
+}
+static void slowly(void *user, size_t who, int time, const char *prompt, struct player_line *line)
+{
+    by_script(user, who, time, prompt, line);
+    line->text = "So it is.";
+    line->delay = 0.3;
+}
+static void firsts_first(void **state)
+{
+    (void)state;
+    struct stage stage;
+    struct player *player = player_open(3, slowly, NULL);
+    struct ranks ranks = {.player = player};
+    struct lm_listener *listeners[5];
+    struct lm_room *rooms[5];
+    static const char *const ids[] = {"a", "b", "c", "d", "z"};
+    stage_open(&stage, player, "order: together, rounds: 1", NULL);
+    for (int i = 0; i < 5; i++) {
+        const struct lm_post post = {.who = {"local", "Ann", true}, .text = "All of you!", .length = 11, .quiet = i == 4, .position = -1};
+        assert_ok(lm_rooms_enter(stage.rooms, ids[i], NULL, &rooms[i], &error), &error);
+        assert_ok(lm_room_listen(rooms[i], hear_ranks, &ranks, &listeners[i], &error), &error);
+        for (int n = 0; i == 4 && player_running(player) < 12 && n < 1000; n++)
+            usleep(100);
+        assert_ok(lm_room_post(rooms[i], &post, NULL, &error), &error);
+    }
+    stage_wait(&stage);
+    assert_int_equal(strlen(ranks.said), 12);
+    assert_memory_equal(ranks.said, "abcd", 4);
+    for (int i = 0; i < 5; i++)
+        lm_listener_free(listeners[i]);
+    stage_close(&stage);
+    player_close(player);
+}
+
 static void orders(void **state)
 {
     (void)state;
@@ -555,8 +602,8 @@ static void listeners(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(two_rounds), TEST(all_pass), TEST(random_order), TEST(together),  TEST(orders),    TEST(moderator), TEST(failures),  TEST(limits),
-        TEST(members),    TEST(imitation), TEST(streaming),   TEST(slow_room), TEST(restart),   TEST(meanwhile), TEST(summaries), TEST(listeners),
+        TEST(two_rounds), TEST(all_pass), TEST(random_order), TEST(together),  TEST(firsts_first), TEST(orders), TEST(moderator), TEST(failures),
+        TEST(limits),     TEST(members),    TEST(imitation), TEST(streaming),   TEST(slow_room), TEST(restart),   TEST(meanwhile), TEST(summaries), TEST(listeners),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,8 +14,8 @@ static void open_chat(const struct bot_options *options, struct bot *bot)
     bot_answers(bot, "{\"text\": \"Yes.\"}");
 }
 
-/* Each fault of sending meets the first of two answers: both are in the chat at the end, the first one as often as Telegram itself made
- * it appear. */
+/* Each fault of sending meets the first of two answers in a chat of its own: both are there at the end, the first one as often as Telegram itself
+ * made it appear. */
 static void sending(void **state)
 {
     (void)state;
@@ -34,22 +34,31 @@ static void sending(void **state)
         {"\"kind\": \"no_entities\"", NULL, 1},
         {"\"kind\": \"status\", \"status\": 400, \"times\": 2", "was refused and is left out", 0},
     };
+    struct bot bot;
+    size_t before = 1;
+    open_chat(&(struct bot_options){0}, &bot);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct bot bot;
-        char fault[200];
-        open_chat(&(struct bot_options){0}, &bot);
-        snprintf(fault, sizeof fault, "{\"method\": \"sendMessage\", %s}", cases[i].fault);
-        bot_tell(&bot, "fault", fault);
-        bot_tell(&bot, "say", SAY("Hi"));
-        struct lm_document *sent = bot_wait_sent(&bot, 2 + cases[i].first);
-        for (size_t n = 1; n <= cases[i].first; n++)
-            assert_string_equal(bot_sent(sent, n), YES);
-        assert_string_equal(bot_sent(sent, 1 + cases[i].first), "\xf0\x9f\xa4\x96 Bix\nYes.");
+        const int chat = 100 + (int)i;
+        char words[200];
+        bot_authorise(&bot, chat, chat);
+        lm_document_free(bot_wait_sent(&bot, ++before));
+        snprintf(words, sizeof words, "{\"method\": \"sendMessage\", %s}", cases[i].fault);
+        bot_tell(&bot, "fault", words);
+        snprintf(words, sizeof words, "{\"chat\": %d, \"user\": %d, \"text\": \"Hi\"}", chat, chat);
+        bot_tell(&bot, "say", words);
+        struct lm_document *sent = bot_wait_sent(&bot, before + cases[i].first + 1);
+        for (size_t n = 0; n < cases[i].first; n++)
+            assert_string_equal(bot_sent(sent, before + n), YES);
+        before += cases[i].first + 1;
+        assert_string_equal(bot_sent(sent, before - 1), "\xf0\x9f\xa4\x96 Bix\nYes.");
         lm_document_free(sent);
-        if (cases[i].logged)
+        if (cases[i].logged) {
             bot_wait_logged(&bot, cases[i].logged);
-        bot_close(&bot);
+            snprintf(words, sizeof words, "chat %d: ", chat);
+            assert_true(bot_logged(&bot, words));
+        }
     }
+    bot_close(&bot);
 }
 
 static size_t count_of(const char *text, const char *words)
@@ -238,7 +247,7 @@ static void closed_topic(void **state)
     lm_document_free(bot_wait_sent(&bot, 1));
     bot_answers(&bot, "{\"text\": \"Yes.\"}");
     bot_tell(&bot, "chat", "{\"id\": -100, \"closed\": [7]}");
-    bot_tell(&bot, "say", "{\"chat\": -100, \"user\": 5, \"text\": \"Hi\", \"topic\": 7}");
+    bot_tell(&bot, "say", "{\"chat\": -100, \"user\": 5, \"text\": \"/cost\", \"topic\": 7}");
     bot_wait_logged(&bot, "topic 7: ");
     bot_tell(&bot, "say", "{\"chat\": -100, \"user\": 5, \"text\": \"/cost\", \"topic\": 8}");
     lm_document_free(bot_wait_sent(&bot, 2));    /* the welcome, and what was asked for in the other topic */
@@ -250,8 +259,8 @@ static void budget(void **state)
 {
     (void)state;
     struct bot bot;
-    open_chat(&(struct bot_options){.chat_rate = 4}, &bot);
-    bot_tell(&bot, "chat", "{\"id\": 5, \"rate\": [10, 1]}");
+    open_chat(&(struct bot_options){.chat_rate = 5}, &bot);
+    bot_tell(&bot, "chat", "{\"id\": 5, \"rate\": [11, 1]}");
     bot_tell(&bot, "say", "{\"chat\": 5, \"user\": 5, \"text\": \"/cost\", \"times\": 12}");
     lm_document_free(bot_wait_sent(&bot, 13));
     struct lm_document *seen = bot_state(&bot);

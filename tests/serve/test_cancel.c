@@ -120,6 +120,25 @@ static void reset(void **state)
     assert_true(becomes(RUNNING, 0));
 }
 
+/* Of two texts the first has ended long before. */
+static void behind_one_that_ended(void **state)
+{
+    (void)state;
+    const double before = metric(CANCELLED);
+    struct lm_bytes read = {0};
+    char some[4096];
+    const int at = begin("/v1/completions", "{\"prompt\":[\"a\",\"b\"],\"max_tokens\":3000,\"stream\":true}");
+    while (!read.length || !memmem(read.data, read.length, "\"index\":1", 9)) {
+        const ssize_t got = recv(at, some, sizeof some, 0);
+        assert_true(got > 0);
+        lm_bytes_append(&read, some, (size_t)got, NULL);
+    }
+    lm_bytes_free(&read);
+    close(at);
+    assert_true(becomes(CANCELLED, before + 1));
+    assert_true(becomes(RUNNING, 0));
+}
+
 /* The server closes while it answers: the client sees its end, and close returns. */
 static void closing(void **state)
 {
@@ -139,6 +158,6 @@ static void closing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(in_a_stream), cmocka_unit_test(without_a_stream), cmocka_unit_test(in_line),
-                                       cmocka_unit_test(reset), cmocka_unit_test(closing)};
+                                       cmocka_unit_test(reset), cmocka_unit_test(behind_one_that_ended), cmocka_unit_test(closing)};
     return cmocka_run_group_tests(tests, open_site, close_site);
 }

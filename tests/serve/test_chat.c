@@ -271,7 +271,11 @@ static void places_and_types(void **state)
     lm_document_free(reply);
     lm_document_free(site_ask(&site, "POST", "/v1/chat/completions", NULL, "{" SITE_QUESTION "}", 415));
     lm_document_free(site_ask(&site, "POST", "/v1/chat/completions", "content-type: Application/JSON; charset=utf-8\r\n", "{" SITE_QUESTION "}", 200));
-    lm_document_free(site_ask(&site, "GET", "/health", "Host: evil.example\r\n", NULL, 403));
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const strange[] = {"Host: evil.example\r\n", "Host: 127.evil.example\r\n", "Host: 127.0.0.1.evil.example:80\r\n"};
+        lm_document_free(site_ask(&site, "GET", "/health", strange[i], NULL, 403));
+    }
+    lm_document_free(site_ask(&site, "GET", "/health", "Host: 127.0.0.2:8080\r\n", NULL, 200));
 }
 
 int main(void)

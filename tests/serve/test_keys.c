@@ -12,7 +12,7 @@ static void set_keys(struct lm_serve_options *options)
 
 static int open_site(void **state)
 {
-    static const char keys[] = "# who may\nfirst-key\n\n  second key with blanks \r\nfirst-key-longer";
+    static const char keys[] = "# who may\nfirst-hUsh7q-key\n\n  second hUsh7q with blanks \r\nfirst-hUsh7q-key-longer";
     (void)state;
     keys_path = test_path(test_folder(), "keys");
     assert_ok(lm_file_replace(keys_path, keys, sizeof keys - 1, &error), &error);
@@ -34,18 +34,18 @@ static void given(void **state)
         const char *header;
         int status;
     } cases[] = {
-        {"Authorization: Bearer first-key\r\n", 200},
-        {"authorization: bearer first-key\r\n", 200},
-        {"Authorization: Bearer second key with blanks\r\n", 200},
-        {"Authorization: Bearer first-key-longer\r\n", 200},
-        {"x-api-key: first-key\r\n", 200},
-        {"Authorization: Bearer wrong\r\nX-Api-Key: first-key\r\n", 200},
+        {"Authorization: Bearer first-hUsh7q-key\r\n", 200},
+        {"authorization: bearer first-hUsh7q-key\r\n", 200},
+        {"Authorization: Bearer second hUsh7q with blanks\r\n", 200},
+        {"Authorization: Bearer first-hUsh7q-key-longer\r\n", 200},
+        {"x-api-key: first-hUsh7q-key\r\n", 200},
+        {"Authorization: Bearer wrong\r\nX-Api-Key: first-hUsh7q-key\r\n", 200},
         {NULL, 401},
         {"Authorization: Bearer\r\n", 401},
-        {"Authorization: Bearer first-ke\r\n", 401},
-        {"Authorization: Bearer first-key-\r\n", 401},
+        {"Authorization: Bearer first-hUsh7q-ke\r\n", 401},
+        {"Authorization: Bearer first-hUsh7q-key-\r\n", 401},
         {"Authorization: Bearer # who may\r\n", 401},
-        {"Authorization: Basic first-key\r\n", 401},
+        {"Authorization: Basic first-hUsh7q-key\r\n", 401},
         {"x-api-key: \r\n", 401},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -70,7 +70,7 @@ static void shapes_and_open_places(void **state)
     http_ask(site.port, "GET", "/", NULL, NULL, &page);    /* the page asks for the key itself */
     assert_int_equal(page.status, 200);
     http_reply_free(&page);
-    lm_document_free(site_ask(&site, "POST", "/v1/chat/completions", JSON_TYPE "x-api-key: first-key\r\n", "{" SITE_QUESTION "}", 200));
+    lm_document_free(site_ask(&site, "POST", "/v1/chat/completions", JSON_TYPE "x-api-key: first-hUsh7q-key\r\n", "{" SITE_QUESTION "}", 200));
 }
 
 static void key_files(void **state)

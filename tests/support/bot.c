@@ -45,7 +45,7 @@ static void open_house(const struct bot_options *options, struct bot *bot)
         .rooms = bot->rooms, .config = bot->config, .client = bot->client, .secrets = bot->secrets, .host = options->webhook ? "127.0.0.1" : NULL,
         .port = bot->port, .poll_seconds = options->poll_seconds > 0 ? options->poll_seconds : 5,
         .chat_rate = options->chat_rate > 0 ? options->chat_rate : 500, .group_rate = options->chat_rate > 0 ? options->chat_rate : 500,
-        .slow = options->slow > 0 ? options->slow : 0.05, .log = on_log, .user = bot};
+        .backoff = 0.05, .slow = options->slow > 0 ? options->slow : 0.05, .log = on_log, .user = bot};
     assert_ok(lm_telegram_open(&telegram, &bot->telegram, &error), &error);
 }
 
@@ -87,8 +87,8 @@ void bot_close(struct bot *bot)
     standin_close(&bot->api);
     standin_close(&bot->services);
     const char *logged = bot->logged.data ? bot->logged.data : "";
-    if (strstr(logged, "token-not") || strstr(logged, "sesame") || strstr(logged, "sk-services"))
-        fail_msg("a secret was logged: %s", logged);
+    if (strstr(logged, TEST_MARK))
+        fail_msg("a secret was logged (not shown here)");
     lm_bytes_free(&bot->logged);
     pthread_mutex_destroy(&bot->lock);
 }

@@ -16,9 +16,9 @@
 
 #include <pthread.h>
 
-#define BOT_TOKEN "7654321:AAtoken-not-to-be-seen"
-#define BOT_SECRET "open-sesame-77"
-#define BOT_KEY "sk-services-0123456789"
+#define BOT_TOKEN "7654321:" TEST_MARK "-" TEST_MARK "-" TEST_MARK
+#define BOT_SECRET "open-" TEST_MARK "-77"
+#define BOT_KEY "sk-" TEST_MARK "-" TEST_MARK
 
 struct bot_options {
     const char *telegram;                /* further members of the section: ", allow: [5]"; NULL: the secret */

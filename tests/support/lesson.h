@@ -7,7 +7,8 @@
  *     lesson_check(8, check_heads, true);                      // with several sentences and seeds
  *
  * The page is read back from its JSON. A block of numbers that no check claims fails the test, and so does a digit among the words: what
- * is said has no numbers, so that there is none unchecked. All the page's numbers must stand on the screen as well.
+ * is said has no numbers, so that there is none unchecked. All the page's numbers must stand on the screen as well, those of heat maps
+ * within the range that the screen names.
  */
 #ifndef LOAM_TESTS_LESSON_H
 #define LOAM_TESTS_LESSON_H
@@ -26,7 +27,7 @@ struct lesson {
     struct lm_bytes text;
     struct lm_device *device;
     struct lm_tokenizer *tokenizer;     /* the quickstart's, learned anew by the test */
-    struct lm_model *model;             /* the small one, made anew */
+    struct lm_model *model;             /* the small one, made anew, and trained as the lesson's; with `given` as it was drawn */
     struct lm_model *given;             /* the same once more, which the lesson got */
     struct lm_ids ids;
 };
@@ -50,11 +51,12 @@ void lesson_table(struct lesson *lesson, const char *name, size_t rows, size_t c
 void lesson_table_floats(struct lesson *lesson, const char *name, size_t rows, size_t columns, const float *wanted, size_t stride);
 void lesson_table_ids(struct lesson *lesson, const char *name, size_t rows, size_t columns, const int32_t *wanted);
 void lesson_tokens(struct lesson *lesson, const char *name, const struct lm_ids *ids);    /* a strip and the table of its ids */
+void lesson_names(struct lesson *lesson, const char *name, const int32_t *ids, size_t count);    /* the rows are these tokens, as shown */
 
 /* What a test makes by itself. */
 void lesson_learn_tokenizer(const struct lm_tokenizer_training *training, struct lm_tokenizer **tokenizer);
 void lesson_encode(const struct lm_tokenizer *tokenizer, const char *text, size_t length, unsigned flags, struct lm_ids *ids);
 struct lm_bytes lesson_small_text(uint64_t seed, size_t size);
-struct lm_bytes lesson_shown(const char *text, size_t length);    /* blanks as points, ends of lines as arrows */
+struct lm_bytes lesson_shown(const char *text, size_t length);    /* blanks as points, ends of lines as arrows, no bytes that are no characters */
 
 #endif

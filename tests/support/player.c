@@ -20,7 +20,8 @@ struct player {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    struct lm_speech *speeches;
+    struct lm_speech *speeches, **end;
+    double waits_until;         /* 0: the thread does not wait */
     int running;
     bool closing;
 };
@@ -61,13 +62,12 @@ static int player_start(void *self, const struct lm_speech_request *request, str
     if (speech->line.text)
         speech->text = strdup(speech->line.text);
     speech->at = lm_seconds() + speech->line.delay;
-    struct lm_speech **end = &player->speeches;
-    while (*end)
-        end = &(*end)->next;
-    *end = speech;
+    *player->end = speech;
+    player->end = &speech->next;
     player->running++;
     *result = speech;
-    pthread_cond_broadcast(&player->wake);
+    if (!speech->line.never && speech->at < player->waits_until)
+        pthread_cond_broadcast(&player->wake);
     pthread_mutex_unlock(&player->lock);
     lm_bytes_free(&prompt);
     return LOAM_OK;
@@ -109,6 +109,8 @@ static const struct lm_speaker_ops player_ops = {.start = player_start, .cancel 
 static void say(struct lm_speech *speech, bool cancelled)
 {
     const struct player_line *line = &speech->line;
+    if (line->said)
+        *line->said = lm_seconds();
     struct lm_speech_result result = {.end = LM_SPEECH_ANSWERED, .retry_after = line->retry_after, .prompt_tokens = line->prompt_tokens,
                                       .tokens = line->tokens};
     const size_t length = speech->text ? strlen(speech->text) : 0, piece = line->piece ? line->piece : length;
@@ -148,12 +150,16 @@ static void *play(void *user)
         }
         if (!due) {
             const struct timespec until = {.tv_sec = (time_t)next, .tv_nsec = (long)((next - floor(next)) * 1e9)};
+            player->waits_until = next;
             pthread_cond_timedwait(&player->wake, &player->lock, &until);
+            player->waits_until = 0;
             continue;
         }
         struct lm_speech *speech = *due;
         const bool cancelled = speech->cancelled;
         *due = speech->next;
+        if (!*due)
+            player->end = due;
         speech->current = true;
         player->running--;
         pthread_mutex_unlock(&player->lock);
@@ -171,7 +177,7 @@ struct player *player_open(size_t count, player_choose *choose, void *user)
     struct player *player = calloc(1, sizeof *player);
     pthread_condattr_t steady;
     assert_non_null(player);
-    *player = (struct player){.count = count, .choose = choose, .user = user};
+    *player = (struct player){.count = count, .choose = choose, .user = user, .end = &player->speeches};
     pthread_condattr_init(&steady);
     pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
     pthread_cond_init(&player->wake, &steady);

@@ -26,6 +26,7 @@ struct player_line {
     int64_t prompt_tokens, tokens;
     size_t piece;               /* bytes of a piece; 0: all at once */
     bool never;                 /* it never ends by itself */
+    double *said;               /* gets the moment in which the whole of it was there, before the room hears of it; or NULL */
 };
 /* Called in the thread that asks. `prompt` is "<s>…<u>…<a>…" of the request. */
 typedef void player_choose(void *user, size_t who, int time, const char *prompt, struct player_line *line);

@@ -1,5 +1,6 @@
 #include "support.h"
 
+#include <ftw.h>
 #include <locale.h>
 #include <unistd.h>
 
@@ -26,12 +27,39 @@ void test_expect_failure(int got, const loam_error *error, int wanted, const cha
             fail_msg("%s: message lacks \"%s\": %s", call, *words, error->message);
 }
 
+static bool secret_left;
+
+static int look_for_secrets(const char *path, const struct stat *about, int kind, struct FTW *place)
+{
+    char part[65536 + sizeof TEST_MARK];
+    size_t kept = 0, count;
+    const char *name = path + place->base;
+    (void)about;
+    FILE *file = kind == FTW_F && strncmp(name, "secrets", 7) && strncmp(name, "keys", 4) ? fopen(path, "rb") : NULL;
+    bool found = false;
+    while (file && !found && (count = fread(part + kept, 1, 65536, file)) > 0) {
+        count += kept;
+        found = memmem(part, count, TEST_MARK, sizeof TEST_MARK - 1);
+        kept = count < sizeof TEST_MARK - 2 ? count : sizeof TEST_MARK - 2;    /* it may stand across two parts */
+        memmove(part, part + count - kept, kept);
+    }
+    if (file)
+        fclose(file);
+    if (found)
+        fprintf(stderr, "FAILED: a secret was written: %s\n", path);
+    secret_left = secret_left || found;
+    return 0;
+}
+
 static void remove_folders(void)
 {
     for (int i = 0; i < folder_count; i++) {
+        nftw(folders[i], look_for_secrets, 16, FTW_PHYS);
         lm_remove_tree(folders[i], NULL);
         free(folders[i]);
     }
+    if (secret_left)
+        _exit(1);
 }
 
 const char *test_folder(void)

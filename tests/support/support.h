@@ -38,7 +38,11 @@
     test_expect_failure((call), (error), (code), (const char *const[]){__VA_ARGS__, NULL}, #call)
 void test_expect_failure(int got, const loam_error *error, int wanted, const char *const *words, const char *call);
 
-/* A new empty folder, removed when the process ends. The text lives as long. */
+/* Every secret that a test has (a key, a bot's token, a word that opens a room) holds this mark, and nothing else does: files that tests leave and
+ * all that they print are looked through for it. Only files whose name begins with "secrets" or "keys" may hold it. */
+#define TEST_MARK "hUsh7q"
+
+/* A new empty folder, removed when the process ends, which fails where a secret is in it. The text lives as long. */
 const char *test_folder(void);
 /* "FOLDER/name" in a new or the last temporary folder; static until the process ends. */
 const char *test_path(const char *folder, const char *name);

@@ -31,7 +31,7 @@ import urllib.parse
 
 import standin
 
-bot = {"token": "1234567:stand-in-token", "id": 7000001, "username": "loam_test_bot", "reads_all": False, "revoked": False}
+bot = {"token": "1234567:hUsh7q-stand-in", "id": 7000001, "username": "loam_test_bot", "reads_all": False, "revoked": False}
 chats = {}
 updates = []              # not confirmed yet
 delivered = {}            # by id, for `again`

@@ -102,6 +102,12 @@ function openNew() {
   $("input").focus();
 }
 
+/* Also one that is being answered: what still comes is not kept. */
+function forget(id) {
+  if (running?.conversation.id === id) running.forgotten = true;
+  store.remove(id);
+}
+
 function drawList() {
   const kept = store.all();
   $("list").replaceChildren(...kept.map((conversation) => {
@@ -115,7 +121,7 @@ function drawList() {
     link.title = name;
     const drop = button("✕", async () => {
       if (!await sure(`“${name}” will be gone for good.`)) return;
-      store.remove(conversation.id);
+      forget(conversation.id);
       if (current.id === conversation.id) openNew();
       drawList();
     }, `Delete “${name}”`);
@@ -308,7 +314,7 @@ function finish(task, message, problem) {
   const last = conversation.messages[conversation.messages.length - 1] === message;
   if (!message.content && (problem || message.stopped) && last) conversation.messages.pop();
   conversation.updated = Date.now();
-  if (conversation.messages.length) store.save(conversation);
+  if (conversation.messages.length && !task.forgotten) store.save(conversation);
   if (running === task) running = null;
   drawList();
   if (current !== conversation) return;
@@ -316,20 +322,22 @@ function finish(task, message, problem) {
   if (!inEditor) drawMessages();
   if (follow) toEnd();
   showMeter();
-  if (problem) failed(problem);
+  if (problem) failed(problem, answerAgain);
   else say(message.stopped ? "Stopped" : "The answer is complete");
 }
 
-function failed(problem) {
+function answerAgain() {
+  if (current.messages.at(-1)?.role === "assistant") current.messages.pop();
+  if (current.messages.length) answer();
+}
+
+function failed(problem, again) {
   if (problem.status === 401) {
     trouble("This server asks for an API key. ", () => openSettings("key"));
     $("trouble").querySelector("button").textContent = "Enter a key";
     return;
   }
-  trouble(problem.message, () => {
-    if (current.messages.at(-1)?.role === "assistant") current.messages.pop();
-    if (current.messages.length) answer();
-  });
+  trouble(problem.message, again);
 }
 
 function showMeter() {
@@ -406,8 +414,7 @@ async function start() {
     models = await service.models(settings.key);
   } catch (problem) {
     models = [];
-    failed(problem);
-    if (problem.status !== 401) $("trouble").querySelector("button").onclick = (event) => { event.stopImmediatePropagation(); start(); };
+    failed(problem, start);
     return;
   }
   $("model").replaceChildren(...models.map((model) => new Option(model.id, model.id)));
@@ -474,13 +481,13 @@ $("export-dialog").addEventListener("close", () => {
 $("export-all").addEventListener("click", () => download("conversations.jsonl", "application/jsonl", store.asJsonl(store.all())));
 $("clear-all").addEventListener("click", async () => {
   if (!await sure("All conversations kept in this browser will be gone for good.")) return;
-  for (const conversation of store.all()) store.remove(conversation.id);
+  for (const conversation of store.all()) forget(conversation.id);
   openNew();
 });
 $("sure-yes").addEventListener("click", () => answerSure(true));
 $("sure-dialog").addEventListener("close", () => { if (!$("sure-dialog").open) answerSure(false); });
 addEventListener("storage", (event) => { if (store.isConversation(event.key)) drawList(); });
-addEventListener("beforeunload", () => { if (running?.conversation.messages.length) store.save(running.conversation); });
+addEventListener("beforeunload", () => { if (running?.conversation.messages.length && !running.forgotten) store.save(running.conversation); });
 
 setTheme();
 open(store.all()[0] || store.create(""));

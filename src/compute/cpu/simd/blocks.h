@@ -21,6 +21,7 @@ struct lm_rounded {
     int32_t *comp;      /* [k/4]: -zero times the sum of each four of q */
     float *d;           /* [k/4]: each block's d, eight times */
     float *sums;        /* [k/4]: d times the sum of the block's q in the first of eight places, 0 in the others */
+    float *each, *totals;   /* [k/32]: d, and d times the sum of q, once a block */
 };
 #define lm_simd_round_rows LM_SIMD(lm_simd_round_rows)
 #define lm_simd_round_many LM_SIMD(lm_simd_round_many)

@@ -11,10 +11,16 @@ static int64_t padded(int64_t k)
     return (int64_t)lm_round_up((size_t)k, 2 * LM_SUB);
 }
 
+/* Bytes of one number a block. */
+static size_t eachs(int64_t k)
+{
+    return lm_round_up((size_t)padded(k) / LM_SUB * sizeof(float), LM_ALIGN);
+}
+
 /* Every array a multiple of 64 bytes. */
 size_t lm_rounded_bytes(int64_t k)
 {
-    return (size_t)padded(k) * 4;
+    return (size_t)padded(k) * 4 + 2 * eachs(k);
 }
 
 struct lm_rounded lm_rounded_at(void *block, int64_t k, int64_t row)
@@ -22,7 +28,8 @@ struct lm_rounded lm_rounded_at(void *block, int64_t k, int64_t row)
     const int64_t all = padded(k);
     char *at = (char *)block + (size_t)row * lm_rounded_bytes(k);
     return (struct lm_rounded){.q = (int8_t *)at, .comp = (int32_t *)(at + all), .d = (float *)(at + 2 * all),
-                               .sums = (float *)(at + 3 * all)};
+                               .sums = (float *)(at + 3 * all), .each = (float *)(at + 4 * all),
+                               .totals = (float *)(at + 4 * all + (int64_t)eachs(k))};
 }
 
 /* Rounds 32 numbers, whose largest size times 1/127 is returned. */
@@ -53,6 +60,24 @@ static float round_block(const float *a, int8_t *q)
     return (size > least ? size / 127 : 0) + nan;
 }
 
+/* fours[i] = the sum of four of q; returns the sum of all 32. */
+LM_INLINE int32_t sum_fours(const int8_t *q, int32_t fours[8])
+{
+#if defined(LM_SIMD_AVX2) || defined(LM_SIMD_AVX512)
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), _mm256_loadu_si256((const __m256i *)q));
+    const __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    _mm256_storeu_si256((__m256i *)fours, sums);
+    __m128i all = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    all = _mm_add_epi32(all, _mm_shuffle_epi32(all, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(all, _mm_shuffle_epi32(all, 0xb1)));
+#else
+    int32_t all = 0;
+    for (int i = 0; i < 8; i++)
+        all += fours[i] = q[4 * i] + q[4 * i + 1] + q[4 * i + 2] + q[4 * i + 3];
+    return all;
+#endif
+}
+
 static void round_row(int64_t k, const float *a, int zero, struct lm_rounded to)
 {
     for (int64_t block = 0; block < padded(k) / LM_SUB; block++) {
@@ -63,15 +88,16 @@ static void round_row(int64_t k, const float *a, int zero, struct lm_rounded to)
             scale = round_block(a + block * LM_SUB, q);
         else
             memset(q, 0, LM_SUB);
-        int32_t all = 0;
+        int32_t fours[8];
+        const int32_t all = sum_fours(q, fours);
         for (int i = 0; i < 8; i++) {
-            const int32_t four = q[4 * i] + q[4 * i + 1] + q[4 * i + 2] + q[4 * i + 3];
-            comp[i] = -zero * four;
+            comp[i] = -zero * fours[i];
             d[i] = scale;
             sums[i] = 0;
-            all += four;
         }
         sums[0] = scale * (float)all;
+        to.each[block] = scale;
+        to.totals[block] = sums[0];
     }
 }
 

@@ -69,6 +69,69 @@ LM_INLINE struct piece large_piece(const enum lm_dtype type, const uint8_t *in, 
     return piece;
 }
 
+#if defined(LM_SIMD_AVX512)
+LM_INLINE __m128i words(int a, int b, int c, int d, int e, int f, int g, int h)
+{
+    return _mm_setr_epi16((short)a, (short)b, (short)c, (short)d, (short)e, (short)f, (short)g, (short)h);
+}
+
+/* The halves at byte `at` of eight blocks, as floats: one load has those of four blocks of at most 20 bytes, else of two. */
+LM_INLINE __m256 eight_halves(const uint8_t *in, const int bytes, const int at)
+{
+    const int step = bytes / 2, i = at / 2, j = i + step, k = i + 2 * step, l = i + 3 * step;
+    if (bytes <= 20) {
+        const __m512i places = _mm512_castsi128_si512(words(i, j, k, l, 32 + i, 32 + j, 32 + k, 32 + l));
+        const __m512i all = _mm512_permutex2var_epi16(vq_load(in), places, vq_load(in + 4 * bytes));
+        return _mm256_cvtph_ps(_mm512_castsi512_si128(all));
+    }
+    __m128i low, high;
+    if (bytes <= 24) {
+        const __m256i places = _mm256_castsi128_si256(words(i, j, 16 + i, 16 + j, 0, 0, 0, 0));
+        const __m256i *two = (const __m256i *)in, *four = (const __m256i *)(in + 4 * bytes);
+        low = _mm256_castsi256_si128(_mm256_permutex2var_epi16(
+            _mm256_loadu_si256(two), places, _mm256_loadu_si256((const __m256i *)((const uint8_t *)two + 2 * bytes))));
+        high = _mm256_castsi256_si128(_mm256_permutex2var_epi16(
+            _mm256_loadu_si256(four), places, _mm256_loadu_si256((const __m256i *)((const uint8_t *)four + 2 * bytes))));
+    } else {
+        const __m512i places = _mm512_castsi128_si512(words(i, j, 32 + i, 32 + j, 0, 0, 0, 0));
+        low = _mm512_castsi512_si128(_mm512_permutex2var_epi16(vq_load(in), places, vq_load(in + 2 * bytes)));
+        high = _mm512_castsi512_si128(_mm512_permutex2var_epi16(vq_load(in + 4 * bytes), places, vq_load(in + 6 * bytes)));
+    }
+    return _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high));
+}
+
+/* Eight small blocks of one row of weights with m rows of a, whose first block is `block`: four pieces, in turns to two sums, and the minima
+ * to a third. */
+LM_INLINE void add_eight(const enum lm_dtype type, const int m, const struct lm_rounded *a, int64_t block, const uint8_t *in,
+                         vf part[2][ROWS], __m256 minima[ROWS])
+{
+    const int bytes = lm_block_bytes(type);
+    const __m512i first = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const __m256 d = eight_halves(in, bytes, 0);
+    __m512 scales[ROWS];
+    LM_UNROLL for (int i = 0; i < m; i++)
+        scales[i] = _mm512_castps256_ps512(_mm256_mul_ps(d, _mm256_loadu_ps(a[i].each + block)));
+    if (lm_has_minimum(type)) {
+        const __m256 least = eight_halves(in, bytes, 2);
+        LM_UNROLL for (int i = 0; i < m; i++)
+            minima[i] = _mm256_fmadd_ps(least, _mm256_loadu_ps(a[i].totals + block), minima[i]);
+    }
+    LM_UNROLL for (int s = 0; s < 4; s++) {
+        const vq u = lm_unpack_two(type, in + 2 * s * bytes, in + (2 * s + 1) * bytes);
+        const __m512i places = _mm512_add_epi32(first, _mm512_set1_epi32(2 * s));
+        LM_UNROLL for (int i = 0; i < m; i++) {
+            const int64_t at = block / 2 + s;
+            vi sum = vseti(0);
+            if (lm_zero_of(type) != 0)
+                memcpy(&sum, a[i].comp + at * LM_W, sizeof sum);
+            const vq q = vq_load(a[i].q + at * LM_PIECE);
+            sum = type == LM_Q8_0 ? vq_dot_q8(sum, u, q) : vq_dot(sum, u, q);
+            part[s % 2][i] = vfma(vq_floats(sum), (vf)_mm512_permutexvar_ps(places, scales[i]), part[s % 2][i]);
+        }
+    }
+}
+#endif
+
 LM_INLINE vf add_piece(const enum lm_dtype type, const struct piece *piece, const struct lm_rounded *a, int64_t at, vf sum)
 {
     vi comp;
@@ -122,6 +185,26 @@ LM_INLINE void dot_small(const enum lm_dtype type, const int m, const int rows, 
         LM_UNROLL for (int i = 0; i < m; i++)
             part[0][j][i] = part[1][j][i] = vset(0);
     int64_t p = 0;
+#if defined(LM_SIMD_AVX512)
+    vf eight[2][2][ROWS];
+    __m256 minima[2][ROWS];
+    LM_UNROLL for (int j = 0; j < rows; j++)
+        LM_UNROLL for (int i = 0; i < m; i++) {
+            eight[j][0][i] = eight[j][1][i] = vset(0);
+            minima[j][i] = _mm256_setzero_ps();
+        }
+    for (; p + 4 <= whole; p += 4, in += 4 * step)
+        LM_UNROLL for (int j = 0; j < rows; j++) {
+            for (int line = 0; line < 4 * step; line += 64)
+                vahead(in + j * row_bytes + line);
+            add_eight(type, m, a, 2 * p, in + j * row_bytes, eight[j], minima[j]);
+        }
+    LM_UNROLL for (int j = 0; j < rows; j++)
+        LM_UNROLL for (int i = 0; i < m; i++) {
+            part[0][j][i] = eight[j][0][i] + (vf)_mm512_zextps256_ps512(minima[j][i]);
+            part[1][j][i] = eight[j][1][i];
+        }
+#endif
     for (; p + 2 <= whole; p += 2, in += 2 * step)
         LM_UNROLL for (int s = 0; s < 2; s++)
             LM_UNROLL for (int j = 0; j < rows; j++) {

@@ -61,10 +61,16 @@ static size_t rounded_floats(const struct lm_matmul *op)
     return lm_round_up((size_t)op->m * (size_t)op->k, 16);
 }
 
+/* Whether a product of fp32 or bf16 is matvec.c's. */
+static bool is_few(const struct lm_matmul *op)
+{
+    return op->m <= LM_MATVEC_ROWS && op->transpose_b && !op->transpose_a && op->a.dtype == LM_F32 && op->c.dtype == LM_F32;
+}
+
 size_t lm_simd_matmul_scratch(struct lm_device *device, const struct lm_matmul *op)
 {
     if (!lm_dtype_is_block(op->b.dtype))
-        return tiled_scratch(device, op);
+        return is_few(op) ? lm_simd_matvec_scratch(op) : tiled_scratch(device, op);
     if (op->m <= LM_MATVEC_ROWS)
         return (size_t)op->m * lm_rounded_bytes(op->k);
     return LM_BYTE_PRODUCTS ? lm_simd_block_scratch(device, op)
@@ -396,6 +402,14 @@ static void run_blocks(struct lm_device *device, const struct lm_matmul *op)
     }
 }
 
+static void run_few(struct lm_device *device, const struct lm_matmul *op)
+{
+    const size_t bytes = lm_simd_matvec_scratch(op);
+    float *scratch = bytes ? lm_device_scratch(device, bytes) : NULL;
+    if (scratch || !bytes)
+        lm_simd_matvec(device, op, scratch);
+}
+
 void lm_simd_matmul(struct lm_device *device, const struct lm_matmul *op)
 {
     if (op->m < 1 || op->n < 1)
@@ -404,8 +418,8 @@ void lm_simd_matmul(struct lm_device *device, const struct lm_matmul *op)
         run_empty(op);
     else if (lm_dtype_is_block(op->b.dtype))
         run_blocks(device, op);
-    else if (op->m <= LM_MATVEC_ROWS && op->transpose_b && !op->transpose_a && op->a.dtype == LM_F32 && op->c.dtype == LM_F32)
-        lm_simd_matvec(device, op);
+    else if (is_few(op))
+        run_few(device, op);
     else
         run_tiled(device, op, lm_device_scratch(device, tiled_scratch(device, op)));
 }

@@ -23,9 +23,11 @@ enum { LM_SIMD_BLOCKS = 16 };
 #define lm_simd_matmul LM_SIMD(lm_simd_matmul)
 #define lm_simd_matmul_scratch LM_SIMD(lm_simd_matmul_scratch)
 #define lm_simd_matvec LM_SIMD(lm_simd_matvec)
+#define lm_simd_matvec_scratch LM_SIMD(lm_simd_matvec_scratch)
 #define lm_simd_tile LM_SIMD(lm_simd_tile)
 #define lm_simd_attention LM_SIMD(lm_simd_attention)
 #define lm_simd_attention_backward LM_SIMD(lm_simd_attention_backward)
+#define lm_simd_attention_weights LM_SIMD(lm_simd_attention_weights)
 #define lm_simd_attention_scratch LM_SIMD(lm_simd_attention_scratch)
 #define lm_simd_embed LM_SIMD(lm_simd_embed)
 #define lm_simd_embed_backward LM_SIMD(lm_simd_embed_backward)
@@ -55,7 +57,8 @@ void lm_simd_matmul(struct lm_device *device, const struct lm_matmul *op);
 size_t lm_simd_matmul_scratch(struct lm_device *device, const struct lm_matmul *op);
 /* m from 1 to LM_MATVEC_ROWS with fp32 rows of a and b transposed; c is F32. */
 enum { LM_MATVEC_ROWS = 16 };
-void lm_simd_matvec(struct lm_device *device, const struct lm_matmul *op);
+void lm_simd_matvec(struct lm_device *device, const struct lm_matmul *op, float *scratch);
+size_t lm_simd_matvec_scratch(const struct lm_matmul *op);
 
 /* Rows of weights that one thread takes at a time, in multiples of `step`: a quarter of its share, for it to be shared out evenly, but
  * neither so few bytes that beginning a stream counts nor more than it takes for that. */
@@ -69,9 +72,10 @@ static inline int64_t lm_rows_at_a_time(const struct lm_device *device, int64_t 
     return wanted > share ? share : wanted > step ? wanted : step;
 }
 
-/* attention.c, attention_backward.c */
+/* attention.c, attention_backward.c, attention_weights.c */
 void lm_simd_attention(struct lm_device *device, const struct lm_attention *op);
 void lm_simd_attention_backward(struct lm_device *device, const struct lm_attention *op);
+void lm_simd_attention_weights(struct lm_device *device, const struct lm_attention *op, float *weights);
 size_t lm_simd_attention_scratch(struct lm_device *device, const struct lm_attention *op, bool backward);
 
 /* norms.c */
