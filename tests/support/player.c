@@ -59,6 +59,13 @@ static int player_start(void *self, const struct lm_speech_request *request, str
     speech->line = (struct player_line){.text = "", .retry_after = -1, .prompt_tokens = -1, .tokens = -1};
     pthread_mutex_lock(&player->lock);
     player->choose(player->user, part->who, part->asked++, prompt.data, &speech->line);
+    if (speech->line.refused) {
+        pthread_mutex_unlock(&player->lock);
+        const int code = lm_fail(error, LOAM_EIO, "%s", speech->line.text);
+        lm_bytes_free(&prompt);
+        lm_free(speech);
+        return code;
+    }
     if (speech->line.text)
         speech->text = strdup(speech->line.text);
     speech->at = lm_seconds() + speech->line.delay;

@@ -26,6 +26,7 @@ struct player_line {
     int64_t prompt_tokens, tokens;
     size_t piece;               /* bytes of a piece; 0: all at once */
     bool never;                 /* it never ends by itself */
+    bool refused;               /* it does not even begin, with `text` as the error's message */
     double *said;               /* gets the moment in which the whole of it was there, before the room hears of it; or NULL */
 };
 /* Called in the thread that asks. `prompt` is "<s>…<u>…<a>…" of the request. */
