@@ -154,8 +154,8 @@ static int32_t turning_point(struct lm_place *const *order, size_t count)
 }
 
 /* Places `order` one after the other; gives the end of all, or SIZE_MAX where that is not below `best`, and in *stuck the first that
- * ends too high. `near` has room for all. With a limit, what comes from the turning point on is put from above, so that what grows (gradients) and what shrinks (activations) meet in
- * the middle. */
+ * ends too high. `near` has room for all. With a limit, what comes from the turning point on is put from above, so that what grows
+ * (gradients) and what shrinks (activations) meet in the middle. */
 static size_t place_all(struct lm_place **order, size_t count, size_t base, size_t limit, size_t best, struct lm_place **near,
                         size_t *stuck)
 {
@@ -198,9 +198,9 @@ static size_t limit_of(size_t live, int which)
     return lm_round_up(live + live / 1000 * parts[which], LM_ALIGN);
 }
 
-/* What packing works with: places in the order of a try, those beside one, and where the best try put each. */
+/* What packing works with: places in the order of a try, those beside one, and the best try's order and offsets. */
 struct packing {
-    struct lm_place **order, **near;
+    struct lm_place **order, **near, **kept;
     size_t *offsets;
     size_t count, base, live, best;
 };
@@ -211,10 +211,10 @@ static bool try_order(struct packing *p, size_t limit, size_t *stuck)
     if (end == SIZE_MAX)
         return false;
     p->best = end;
-    for (size_t i = 0; i < p->count; i++)
+    for (size_t i = 0; i < p->count; i++) {
+        p->kept[i] = p->order[i];
         p->offsets[i] = p->order[i]->offset;
-    for (size_t i = 0; i < p->count; i++)    /* near keeps the order that the offsets belong to */
-        p->near[p->count + i] = p->order[i];
+    }
     return true;
 }
 
@@ -267,12 +267,13 @@ void lm_layout_pack(struct lm_layout *layout)
             layout->failed = true;
     if (!layout->failed) {
         p.near = p.order + p.count;
+        p.kept = p.near + p.count;
         p.base = lm_round_up(p.base, LM_ALIGN);
         p.live = lm_round_up(most_live(layout), LM_ALIGN);
         try_orders(&p);
         improve(&p);
         for (size_t i = 0; i < p.count && p.best != SIZE_MAX; i++)
-            p.near[p.count + i]->offset = p.offsets[i];
+            p.kept[i]->offset = p.offsets[i];
         layout->size = p.best;
         layout->failed = p.best == SIZE_MAX;
     }

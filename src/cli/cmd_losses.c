@@ -70,7 +70,7 @@ static int draw(const struct arguments *arguments, const struct curves *curves)
 {
     const struct argument *values = arguments->values;
     const char *title = values[OPT_KEY].text ? values[OPT_KEY].text : "loss";
-    const struct lm_chart chart = {.title = title, .x_label = "step", .y_label = NULL, .series = curves->series, .count = curves->count};
+    const struct lm_chart chart = {.title = title, .x_label = "step", .y_label = strstr(title, "loss") ? "nats a token" : title, .series = curves->series, .count = curves->count};
     const enum show_form form = show_form(arguments, SHOW_TENSORS);
     const struct lm_text_style style = text_style(arguments);
     struct lm_bytes text = {0};
@@ -84,9 +84,7 @@ static int draw(const struct arguments *arguments, const struct curves *curves)
         return EXIT_DONE;
     }
     const char *svg = values[OPT_SVG].given ? values[OPT_SVG].text : values[OPT_OUT].text;
-    struct lm_chart picture = chart;
-    picture.y_label = strstr(title, "loss") ? "nats a token" : title;
-    int code = form == SHOW_SVG ? lm_chart_svg(&picture, svg, &error) : LOAM_ENOTFOUND;
+    int code = form == SHOW_SVG ? lm_chart_svg(&chart, svg, &error) : LOAM_ENOTFOUND;
     if (code != LOAM_ENOTFOUND)
         return code == LOAM_OK ? EXIT_DONE : complain_error(&error);
     code = lm_look_curves(curves->series, curves->count, title, &page, &error);

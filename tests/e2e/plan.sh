@@ -17,8 +17,8 @@ JSON
     --compare deepspeed --json >plan.json || fail "plan --json"
 "$LOAM" plan shape --seq 64,128 --batch 1,2 --optimizer-state f32,8bit --json >sweep.json || fail "a sweep"
 "$LOAM" plan shape --seq 64 --accumulate 2 --ranks 4 --zero 1,2,3 --json >zero.json || fail "ranks"
-"$LOAM" plan shape --seq 128 --batch 4 --fit 14MiB --json >fit.json || fail "--fit"
-"$LOAM" plan shape --seq 128 --batch 4 --recompute none --optimizer-state f32 --dtype f32 --offload none --fit 11MiB --json >none.json \
+"$LOAM" plan shape --seq 128 --batch 4 --fit 20MiB --json >fit.json || fail "--fit"
+"$LOAM" plan shape --seq 128 --batch 4 --recompute none --optimizer-state f32 --dtype f32 --offload none --fit 17MiB --json >none.json \
     || fail "--fit of what does not fit"
 "$LOAM" plan shape --seq 64 --svg step.svg >plan.txt || fail "--svg"
 "$LOAM" plan shape --seq 64 --compare deepspeed >compare.txt || fail "--compare"
@@ -45,7 +45,7 @@ zero = json.load(open("zero.json"))
 totals = [p["memory_bytes"]["total"] for p in zero]
 assert len(totals) == 3 and totals[0] > totals[1] > totals[2], totals
 fit = json.load(open("fit.json"))
-assert fit["fits"] and fit["ways"] and all(way["memory_bytes"]["total"] <= 14 << 20 for way in fit["ways"]), fit
+assert fit["fits"] and fit["ways"] and all(way["memory_bytes"]["total"] <= 20 << 20 for way in fit["ways"]), fit
 assert all(way["cost"] and way["changes"] and way["predicted"]["seconds_per_step"] > 0 for way in fit["ways"])
 none = json.load(open("none.json"))
 assert not none["fits"] and len(none["changes"]) == 3 and all(c["changes"].startswith("--") for c in none["changes"]), none
@@ -56,13 +56,13 @@ PYTHON
 # A run takes what was chosen for it, and no more than the limit.
 "$LOAM" init --config shape/config.json -o base --seed 1 2>err || fail "init: $(cat err)"
 for i in $(seq 40); do seq -s ' ' "$i" $((i + 100)); done >data.ids
-"$LOAM" train base --data data.ids -o run --steps 2 --seq 128 --batch 4 --memory 24MiB >out 2>err || fail "--memory: $(cat err)"
-grep -q 'for 24.0 MiB of memory' err || fail "--memory does not say what it chose: $(cat err)"
-grep -q '^memory: 25165824' run/run.yaml || fail "run.yaml has no memory: $(cat run/run.yaml)"
+"$LOAM" train base --data data.ids -o run --steps 2 --seq 128 --batch 4 --memory 30MiB >out 2>err || fail "--memory: $(cat err)"
+grep -q 'for 30.0 MiB of memory' err || fail "--memory does not say what it chose: $(cat err)"
+grep -q '^memory: 31457280' run/run.yaml || fail "run.yaml has no memory: $(cat run/run.yaml)"
 "$LOAM" train base --data data.ids -o small --steps 2 --seq 128 --batch 4 --recompute none --optimizer-state f32 --dtype f32 \
-    --offload none --memory 15MiB >out 2>err
-[ $? = 1 ] || fail "--memory 15MiB: wanted 1: $(cat err)"
-grep -q 'cheapest changes' err && ! [ -e small ] || fail "--memory 15MiB: $(cat err)"
+    --offload none --memory 21MiB >out 2>err
+[ $? = 1 ] || fail "--memory 21MiB: wanted 1: $(cat err)"
+grep -q 'cheapest changes' err && ! [ -e small ] || fail "--memory 21MiB: $(cat err)"
 
 # A disk that is too small: said before anything is begun, as what it is, with what would do. A file system of 8 MiB, where one can be made.
 if unshare -rm true 2>/dev/null; then
