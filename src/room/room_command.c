@@ -134,19 +134,12 @@ static int say(struct call *call, const char *format, ...)
     return lm_bytes_format(call->reply, call->error, "%s\n", text);
 }
 
-/* Keeps the settings as they are now, answers, and tells everybody; where they cannot be kept, the caller undoes the change. */
-static int changed(struct call *call, const char *format, ...) LM_PRINTF(2, 3);
-static int changed(struct call *call, const char *format, ...)
+/* Keeps the settings as they are now, answers, and tells everybody. */
+static int changed(struct call *call, const char *text)
 {
-    char text[512];
-    va_list arguments;
     struct lm_room *room = call->room;
     struct lm_bytes json = {0};
     struct lm_news *news = lm_alloc(1, sizeof *news, call->error);
-    va_start(arguments, format);
-    lm_format_list(text, sizeof text, format, arguments);
-    va_end(arguments);
-    text[strlen(text) - lm_utf8_unfinished(text, strlen(text))] = 0;
     if (!news)
         return LOAM_ENOMEM;
     *news = (struct lm_news){.kind = LM_NEWS_CHANGED, .room = room, .text = lm_copy_string(text, strlen(text), call->error),
@@ -164,6 +157,34 @@ static int changed(struct call *call, const char *format, ...)
     lm_rooms_push(room->rooms, news);
     (void)say(call, "%s", text);    /* kept it is, even where this cannot be answered */
     return LOAM_OK;
+}
+
+/* `size` bytes, eight at most, of a setting of the room with those of `value`. */
+static void exchange(struct call *call, void *at, void *value, size_t size)
+{
+    char was[8];
+    pthread_mutex_lock(&call->room->rooms->lock);
+    memcpy(was, at, size);
+    memcpy(at, value, size);
+    pthread_mutex_unlock(&call->room->rooms->lock);
+    memcpy(value, was, size);
+}
+/* The setting `at` becomes `value`, which has the old one then; where that cannot be kept, both are as before. The text says what has
+ * changed. */
+static int change(struct call *call, void *at, void *value, size_t size, const char *format, ...) LM_PRINTF(5, 6);
+static int change(struct call *call, void *at, void *value, size_t size, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    lm_format_list(text, sizeof text, format, arguments);
+    va_end(arguments);
+    text[strlen(text) - lm_utf8_unfinished(text, strlen(text))] = 0;
+    exchange(call, at, value, size);
+    const int code = changed(call, text);
+    if (code != LOAM_OK)
+        exchange(call, at, value, size);
+    return code;
 }
 
 static int find_member(struct call *call, const char *name, size_t *index)
@@ -204,17 +225,7 @@ static int set_flag(struct call *call, bool *flags, bool on, const char *done)
     const int code = find_member(call, call->rest, &index);
     if (code != LOAM_OK)
         return code;
-    pthread_mutex_lock(&call->room->rooms->lock);
-    const bool was = flags[index];
-    flags[index] = on;
-    pthread_mutex_unlock(&call->room->rooms->lock);
-    const int kept = changed(call, "%s %s", call->room->rooms->config->participants[index].name, done);
-    if (kept != LOAM_OK) {
-        pthread_mutex_lock(&call->room->rooms->lock);
-        flags[index] = was;
-        pthread_mutex_unlock(&call->room->rooms->lock);
-    }
-    return kept;
+    return change(call, &flags[index], &on, sizeof on, "%s %s", call->room->rooms->config->participants[index].name, done);
 }
 
 static int run_mute(struct call *call)
@@ -246,17 +257,7 @@ static int run_order(struct call *call)
     const int code = lm_room_order_parse(call->rest, &order, call->error);
     if (code != LOAM_OK)
         return code;
-    pthread_mutex_lock(&room->rooms->lock);
-    const enum lm_room_order was = room->settings.order;
-    room->settings.order = order;
-    pthread_mutex_unlock(&room->rooms->lock);
-    const int kept = changed(call, "The order is %s now", lm_room_order_name(order));
-    if (kept != LOAM_OK) {
-        pthread_mutex_lock(&room->rooms->lock);
-        room->settings.order = was;
-        pthread_mutex_unlock(&room->rooms->lock);
-    }
-    return kept;
+    return change(call, &room->settings.order, &order, sizeof order, "The order is %s now", lm_room_order_name(order));
 }
 
 struct setting {
@@ -272,18 +273,21 @@ static const struct setting settings_table[] = {
 };
 enum { SETTINGS = sizeof settings_table / sizeof *settings_table };
 
-static void show_setting(const struct setting *setting, const struct lm_room_settings *settings, char out[32])
+static void show_value(const struct setting *setting, const void *at, char out[32])
 {
-    const void *at = (const char *)settings + setting->offset;
     if (setting->whole)
         lm_format(out, 32, "%lld", (long long)*(const int64_t *)at);
     else
         lm_format_double(*(const double *)at, out);
 }
 
+static void show_setting(const struct setting *setting, const struct lm_room_settings *settings, char out[32])
+{
+    show_value(setting, (const char *)settings + setting->offset, out);
+}
+
 static int set_number(struct call *call, const struct setting *setting, const char *text)
 {
-    struct lm_room *room = call->room;
     double number = 0;
     char shown[32];
     loam_error inner;
@@ -291,24 +295,10 @@ static int set_number(struct call *call, const struct setting *setting, const ch
         (setting->whole && number != floor(number)))
         return lm_fail(call->error, LOAM_EUSAGE, "%s: found '%.80s', wanted %s from %g to %g", setting->name, text,
                        setting->whole ? "a whole number" : "a number", setting->least, setting->most);
-    pthread_mutex_lock(&room->rooms->lock);
-    void *at = (char *)&room->settings + setting->offset;
-    char was[8];    /* each has eight bytes */
-    memcpy(was, at, sizeof was);
-    if (setting->whole)
-        *(int64_t *)at = (int64_t)number;
-    else
-        *(double *)at = number;
-    const struct lm_room_settings now = room->settings;
-    pthread_mutex_unlock(&room->rooms->lock);
-    show_setting(setting, &now, shown);
-    const int kept = changed(call, "%s is %s now", setting->name, shown);
-    if (kept != LOAM_OK) {
-        pthread_mutex_lock(&room->rooms->lock);
-        memcpy(at, was, sizeof was);
-        pthread_mutex_unlock(&room->rooms->lock);
-    }
-    return kept;
+    int64_t whole = setting->whole ? (int64_t)number : 0;
+    void *value = setting->whole ? (void *)&whole : &number;
+    show_value(setting, value, shown);
+    return change(call, (char *)&call->room->settings + setting->offset, value, sizeof whole, "%s is %s now", setting->name, shown);
 }
 
 static int run_rounds(struct call *call)
@@ -370,18 +360,9 @@ static int run_system(struct call *call)
     code = lm_harmless_text(text, strcmp(text, "-") ? strlen(text) : 0, &clean, call->error);
     if (code != LOAM_OK)
         return code;
-    pthread_mutex_lock(&room->rooms->lock);
-    char *spare = room->systems[index];
-    room->systems[index] = clean.data;
-    pthread_mutex_unlock(&room->rooms->lock);
-    code = changed(call, clean.length ? "%s has another system prompt now" : "%s has no system prompt of its own any more", participant->name);
-    if (code != LOAM_OK) {
-        pthread_mutex_lock(&room->rooms->lock);
-        room->systems[index] = spare;
-        pthread_mutex_unlock(&room->rooms->lock);
-        spare = clean.data;
-    }
-    lm_free(spare);
+    code = change(call, &room->systems[index], &clean.data, sizeof clean.data,
+                  clean.length ? "%s has another system prompt now" : "%s has no system prompt of its own any more", participant->name);
+    lm_bytes_free(&clean);    /* what it was before, or what could not be kept */
     return code;
 }
 
