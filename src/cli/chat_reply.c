@@ -1,11 +1,9 @@
 /* Asking the models, and showing what they say as it comes. */
 #include "chat.h"
-#include "options.h"
+#include "sampling.h"
 #include "terminal.h"
 
 #include <string.h>
-
-static const double LOOK_SECONDS = 0.05;    /* between looks for Ctrl-C */
 
 void chat_shorten(struct lm_conversation *conversation, size_t count)
 {
@@ -21,16 +19,7 @@ static void print_debug(const char *what, const struct lm_bytes *text, const str
     fputc('\n', stderr);
 }
 
-/* A reply as it comes. */
-struct reply {
-    struct lm_bytes text;
-    struct lm_ids ids;              /* an end token not among them */
-    enum lm_stop_reason reason;
-    int32_t end_id;
-    struct lm_usage usage;
-};
-
-static void print_reply_debug(const struct reply *reply)
+static void print_reply_debug(const struct lm_generation *reply)
 {
     print_debug("sent back", &reply->text, &reply->ids);
     fprintf(stderr, "--- stopped by: %s", lm_stop_reason_name(reply->reason));
@@ -53,52 +42,10 @@ static struct lm_request make_request(const struct chat *chat, const struct lm_i
     return request;
 }
 
-static int take_event(const struct lm_event *event, struct reply *reply, loam_error *error)
+static int ask(struct chat *chat, struct chat_member *member, struct lm_generation *reply, struct lm_usage *usage,
+               loam_error *error)
 {
-    int code = LOAM_OK;
-    if (event->kind == LM_EVENT_FAILED) {
-        *error = event->error;
-        return error->code;
-    }
-    const bool token = event->kind == LM_EVENT_TOKEN;
-    if (event->length) {
-        fwrite(event->text, 1, event->length, stdout);
-        fflush(stdout);
-        code = lm_bytes_append(&reply->text, event->text, event->length, error);
-    }
-    if (code == LOAM_OK && token)
-        code = lm_ids_push(&reply->ids, event->id, error);
-    if (!token) {
-        reply->reason = event->reason;
-        reply->end_id = event->end_id;
-        reply->usage = event->usage;
-        if (event->end_id >= 0 && reply->ids.length && reply->ids.data[reply->ids.length - 1] == event->end_id)
-            reply->ids.length--;
-    }
-    return code;
-}
-
-static int listen_to(struct lm_ticket *ticket, struct reply *reply, loam_error *error)
-{
-    struct lm_event event;
-    int code = LOAM_OK;
-    bool cancelled = false;
-    for (;;) {
-        if (!cancelled && (code != LOAM_OK || stop_wanted())) {
-            lm_ticket_cancel(ticket);
-            cancelled = true;
-        }
-        if (!lm_ticket_next(ticket, LOOK_SECONDS, &event))
-            continue;
-        if (event.kind == LM_EVENT_DONE)
-            return code;
-        const int found = take_event(&event, reply, error);
-        code = code == LOAM_OK ? found : code;
-    }
-}
-
-static int ask(struct chat *chat, struct chat_member *member, struct reply *reply, loam_error *error)
-{
+    const struct lm_generation_options options = {.show = show_text, .cancelled = stop_asked};
     struct lm_rendered prompt = {0};
     struct lm_ticket *ticket = NULL;
     int code = lm_engine_prompt(member->engine, &member->conversation, &prompt, error);
@@ -110,7 +57,7 @@ static int ask(struct chat *chat, struct chat_member *member, struct reply *repl
     }
     lm_rendered_free(&prompt);
     if (code == LOAM_OK)
-        code = listen_to(ticket, reply, error);
+        code = lm_ticket_collect(ticket, &options, reply, usage, error);
     lm_ticket_free(ticket);
     return code;
 }
@@ -125,12 +72,6 @@ static void count(struct chat_member *member, const struct lm_usage *usage)
     member->decode_seconds += usage->seconds - usage->seconds_to_first;
 }
 
-static double rate(const struct lm_usage *usage)
-{
-    const double seconds = usage->seconds - usage->seconds_to_first;
-    return usage->tokens > 1 && seconds > 0 ? (double)(usage->tokens - 1) / seconds : 0;
-}
-
 static void print_name(const struct chat *chat, const struct chat_member *member)
 {
     if (chat->count < 2)
@@ -143,27 +84,26 @@ static void print_name(const struct chat *chat, const struct chat_member *member
 /* What was said before a Ctrl-C is a turn; where nothing was, there is none, and the question goes with it. */
 static int answer(struct chat *chat, struct chat_member *member, loam_error *error)
 {
-    struct reply reply = {.end_id = -1};
+    struct lm_generation reply = {0};
+    struct lm_usage usage = {0};
     print_name(chat, member);
-    int code = ask(chat, member, &reply, error);
+    int code = ask(chat, member, &reply, &usage, error);
     if (code == LOAM_OK || reply.text.length || chat->count > 1)
         putchar('\n');
     fflush(stdout);
     if (code == LOAM_OK) {
-        const struct lm_usage *usage = &reply.usage;
         if (chat->debug)
             print_reply_debug(&reply);
-        note("%lld tokens in %.2f s: %.1f tokens/s", (long long)usage->tokens, usage->seconds, rate(usage));
-        if (usage->shifted)
-            note("the context was full: the oldest %lld tokens were left out", (long long)usage->shifted);
-        count(member, usage);
+        note("%lld tokens in %.2f s: %.1f tokens/s", (long long)reply.tokens, reply.seconds, lm_generation_rate(&reply));
+        if (reply.shifted)
+            note("the context was full: the oldest %lld tokens were left out", (long long)reply.shifted);
+        count(member, &usage);
         if (reply.reason == LM_STOP_CANCELLED && !reply.text.length)
             code = lm_fail(error, LOAM_ECANCELLED, "chat: stopped before a word of the reply; the question is forgotten");
         else
             code = lm_conversation_add(&member->conversation, LM_ASSISTANT, reply.text.data ? reply.text.data : "", reply.text.length, error);
     }
-    lm_bytes_free(&reply.text);
-    lm_ids_free(&reply.ids);
+    lm_generation_free(&reply);
     return code;
 }
 

@@ -161,6 +161,10 @@ bool lm_ticket_next(struct lm_ticket *ticket, double seconds, struct lm_event *e
 /* All choices end with LM_STOP_CANCELLED before their next token. */
 void lm_ticket_cancel(struct lm_ticket *ticket);
 void lm_ticket_free(struct lm_ticket *ticket);    /* NULL is fine; does not wait */
+/* Waits for the end of a ticket of one choice, as lm_runner_generate does: `show`, `cancelled` and `user` of the options are looked at.
+ * `generation` starts as {0} and is the caller's to free; where it failed it has what came before. `usage` may be NULL. */
+int lm_ticket_collect(struct lm_ticket *ticket, const struct lm_generation_options *options, struct lm_generation *generation,
+                      struct lm_usage *usage, loam_error *error);
 
 struct lm_engine_stats {
     int64_t running, waiting;                              /* sequences now computing (or stepped back), requests in line */
