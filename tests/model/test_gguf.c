@@ -216,9 +216,79 @@ static void refused(void **state)
     lm_device_close(device);
 }
 
+static void put_key(struct lm_bytes *out, const char *key, uint32_t type, const void *value, size_t bytes)
+{
+    const uint64_t length = strlen(key);
+    assert_ok(lm_bytes_append(out, &length, sizeof length, &error), &error);
+    assert_ok(lm_bytes_append(out, key, length, &error), &error);
+    assert_ok(lm_bytes_append(out, &type, sizeof type, &error), &error);
+    assert_ok(lm_bytes_append(out, value, bytes, &error), &error);
+}
+
+/* llama.cpp's own writer has these keys in every file, and 0 where the model has none of it. */
+static void keys_of_zero(void **state)
+{
+    (void)state;
+    enum { HEAD = 24, COUNT_AT = 16, U32 = 4, F32 = 6, TEXT = 8 };
+    static float one[MOST], two[MOST];
+    const char *folder = test_folder(), *file = test_path(folder, "m.gguf"), *other = test_path(folder, "zero.gguf");
+    const uint64_t six = 6;
+    const uint32_t none = 0;
+    struct lm_bytes whole = {0}, keys = {0}, type = {0};
+    struct lm_device *device;
+    uint64_t count;
+    assert_ok(lm_device_open(&(struct lm_device_options){.threads = 1}, &device, &error), &error);
+    assert_ok(write_gguf(LOAM_TESTS "/golden/models/llama2", file, LM_F32, device), &error);
+    assert_ok(lm_file_read(file, 0, &whole, &error), &error);
+    assert_ok(lm_bytes_append(&type, &six, sizeof six, &error), &error);
+    assert_ok(lm_bytes_append(&type, "linear", 6, &error), &error);
+    put_key(&keys, "llama.expert_count", U32, &none, 4);
+    put_key(&keys, "llama.attention.sliding_window", U32, &none, 4);
+    put_key(&keys, "llama.rope.scaling.type", TEXT, type.data, type.length);
+    put_key(&keys, "llama.rope.scaling.factor", F32, &none, 4);
+    put_key(&keys, "filler", U32, &none, 4);
+    assert_int_equal(keys.length % 32, 0);    /* so that the tensors stay aligned */
+    memcpy(&count, whole.data + COUNT_AT, sizeof count);
+    count += 5;
+    memcpy(whole.data + COUNT_AT, &count, sizeof count);
+    assert_ok(lm_bytes_append(&keys, whole.data + HEAD, whole.length - HEAD, &error), &error);
+    whole.length = HEAD;
+    assert_ok(lm_bytes_append(&whole, keys.data, keys.length, &error), &error);
+    assert_ok(lm_file_replace(other, whole.data, whole.length, &error), &error);
+    run(file, &(struct lm_model_options){0}, device, one);
+    run(other, &(struct lm_model_options){0}, device, two);
+    assert_memory_equal(one, two, sizeof one);
+    lm_bytes_free(&whole);
+    lm_bytes_free(&keys);
+    lm_bytes_free(&type);
+    lm_device_close(device);
+}
+
+/* Factors of no numbers, for heads of one number. */
+static void empty_factors(void **state)
+{
+    (void)state;
+    const char *path = test_path(test_folder(), "bad.gguf");
+    static const float data[32];
+    struct lm_gguf_writer *writer;
+    struct lm_device *device;
+    struct lm_model *model;
+    assert_ok(lm_gguf_create(path, &writer, &error), &error);
+    put_sizes(writer, "llama", 1);
+    lm_gguf_put_u32(writer, "llama.attention.key_length", 1);
+    const struct lm_tensor list[] = {{.name = "token_embd.weight", .dtype = LM_F32, .rank = 2, .shape = (int64_t[]){8, 4}},
+                                     {.name = "rope_freqs.weight", .dtype = LM_F32, .rank = 1, .shape = (int64_t[]){0}}};
+    assert_ok(lm_gguf_begin(writer, list, 2, &error), &error);
+    assert_ok(lm_gguf_put(writer, 0, 0, data, sizeof data, &error), &error);
+    assert_ok(lm_gguf_finish(writer, &error), &error);
+    assert_ok(lm_device_open(&(struct lm_device_options){.threads = 1}, &device, &error), &error);
+    assert_fails(lm_model_open(path, device, &(struct lm_model_options){0}, &model, &error), &error, LOAM_EUNSUPPORTED, "bad.gguf", "rope_freqs");
+    lm_device_close(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(quantized), cmocka_unit_test(run_as_it_lies),
-                                       cmocka_unit_test(refused)};
+                                       cmocka_unit_test(refused), cmocka_unit_test(keys_of_zero), cmocka_unit_test(empty_factors)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
